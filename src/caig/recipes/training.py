@@ -1,0 +1,72 @@
+"""What every training recipe shares: schedule, moving average, checkpoints and the log."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def cosine_with_warmup(step: int, steps: int, warmup: int) -> float:
+    """Learning-rate factor in 0..1: linear over `warmup` steps, then half a cosine down to 0 at `steps`."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+
+
+class MovingAverage:
+    """Exponential moving average of parameters, in fp32; early steps average faster (Adam-style warm-up)."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                self.shadow[name].lerp_(value, weight)
+            else:
+                self.shadow[name].copy_(value)
+
+
+class Log:
+    """One JSON object a line, appended; also printed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.started = path, time.monotonic()
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, **fields: Any) -> None:
+        rounded = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in fields.items()}
+        line = json.dumps({"seconds": round(time.monotonic() - self.started, 1), **rounded})
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` so that a cut at any moment leaves the old or the new file, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint written by `save_checkpoint` (tensors and plain values only), None when there is none."""
+    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+
+def mean_loss(losses: Iterable[Tensor]) -> float:
+    """Mean of scalar tensors as a float."""
+    values = [float(loss) for loss in losses]
+    return sum(values) / max(1, len(values))
