@@ -1,0 +1,162 @@
+"""Builds small Stable Diffusion inpainting parts with fresh weights: the same classes as the full-size ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, DPMSolverMultistepScheduler, UNet2DConditionModel
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+VAE_CHANNELS = (32, 64, 128, 128)
+UNET_CHANNELS = (64, 160, 256)
+TEXT_WIDTH, TEXT_LAYERS, TEXT_TOKENS = 192, 4, 64
+VOCABULARY = 2000
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def build_autoencoder() -> AutoencoderKL:
+    """f8, 4 latent channels: what the stock inpainting pipeline takes."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=VAE_CHANNELS,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=16,
+        mid_block_add_attention=False,
+        sample_size=256,
+        scaling_factor=1.0,
+    )
+
+
+def build_tokenizer(texts: Iterable[str]) -> CLIPTokenizer:
+    """Train a byte-level BPE of CLIP's kind on `texts`, END as padding as in Stable Diffusion."""
+    trained = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
+    trained.normalizer = normalizers.Lowercase()
+    trained.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("'s|[a-z]+|[0-9]|[^a-z0-9 ]+", "removed", invert=True), pre_tokenizers.ByteLevel(False)]  # pyright: ignore[reportArgumentType]
+    )
+    trained.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[START, END],
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    # every byte must also exist as the end of a word, or rare characters vanish
+    ends = (f"a{chr(byte)} " for byte in range(33, 127))
+    trained.train_from_iterator([*texts, *ends], trainer)
+    vocabulary = trained.get_vocab()
+    for byte in alphabet:
+        vocabulary.setdefault(byte + "</w>", len(vocabulary))
+    merges = [tuple(pair) for pair in _merges(trained)]
+    return CLIPTokenizer(
+        vocab=vocabulary,
+        merges=merges,
+        model_max_length=TEXT_TOKENS,
+        bos_token=START,
+        eos_token=END,
+        unk_token=END,
+        pad_token=END,
+    )
+
+
+def _merges(trained: Tokenizer) -> list[list[str]]:
+    import json
+
+    return json.loads(trained.to_str())["model"]["merges"]
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            num_hidden_layers=TEXT_LAYERS,
+            num_attention_heads=6,
+            max_position_embeddings=TEXT_TOKENS,
+            projection_dim=TEXT_WIDTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def build_unet(dropout: float = 0.0) -> UNet2DConditionModel:
+    """9 input channels: noisy latents (4), mask (1, 1 = paint), latents of the masked picture (4)."""
+    return UNet2DConditionModel(
+        sample_size=32,
+        in_channels=9,
+        out_channels=4,
+        block_out_channels=UNET_CHANNELS,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=8,
+        norm_num_groups=16,
+        dropout=dropout,
+    )
+
+
+def build_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
+    """A ControlNet that starts as the UNet's encoder; the pipeline feeds it the 4 noisy latent channels only."""
+    controlnet = ControlNetModel.from_config(  # pyright: ignore[reportAssignmentType]
+        {
+            "in_channels": 4,
+            "conditioning_embedding_out_channels": (8, 16, 32, 64),  # one per autoencoder level
+            **{
+                key: unet.config[key]
+                for key in (
+                    "block_out_channels",
+                    "down_block_types",
+                    "layers_per_block",
+                    "cross_attention_dim",
+                    "attention_head_dim",
+                    "norm_num_groups",
+                )
+            },
+        }
+    )
+    for name in ("time_embedding", "down_blocks", "mid_block"):
+        getattr(controlnet, name).load_state_dict(getattr(unet, name).state_dict())
+    with torch.no_grad():
+        controlnet.conv_in.weight.copy_(unet.conv_in.weight[:, :4])
+        controlnet.conv_in.bias.copy_(unet.conv_in.bias)
+    return controlnet
+
+
+def build_scheduler() -> DPMSolverMultistepScheduler:
+    """v-prediction, zero-terminal SNR, trailing spacing (Lin et al., arXiv 2305.08891): dark and bright scenes both."""
+    return DPMSolverMultistepScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        use_lu_lambdas=False,
+    )
+
+
+def fold_latent_statistics(autoencoder: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -> None:
+    """Fold per-channel latent `mean` and `std` (f32[4]) into the quant convolutions, so that latents are standard and
+    the pipeline, which ignores `shift_factor`, needs neither shift nor scale."""
+    quant, post = autoencoder.quant_conv, autoencoder.post_quant_conv
+    assert isinstance(quant, nn.Conv2d) and isinstance(post, nn.Conv2d)
+    with torch.no_grad():
+        channels = len(mean)
+        quant.weight[:channels] /= std[:, None, None, None]
+        quant.bias[:channels] = (quant.bias[:channels] - mean) / std  # pyright: ignore[reportOptionalSubscript]
+        quant.bias[channels:] -= 2 * std.log()  # pyright: ignore[reportOptionalSubscript]
+        post.bias += post.weight[:, :, 0, 0] @ mean  # pyright: ignore[reportOperatorIssue]
+        post.weight *= std[None, :, None, None]
