@@ -1,0 +1,35 @@
+"""Extending known colours into the unknown: nearest detail first, coarser averages further away."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+def extend(colours: NDArray, weight: NDArray) -> Floats:
+    """Continue `colours` [H, W, C] from where `weight` [H, W] is 1 to where it is 0, smoothly (push-pull pyramid).
+
+    Returns f32[H, W, C]; with no weight anywhere the result is 0. Gortler et al., The Lumigraph, 1996, section 3.4.
+    """
+    weight = weight.astype(np.float32)
+    return _push_pull(colours.astype(np.float32) * weight[..., None], weight)
+
+
+def _push_pull(premultiplied: Floats, weight: Floats) -> Floats:
+    known = premultiplied / np.maximum(weight, 1e-6)[..., None]
+    if min(weight.shape) <= 2 or weight.min() >= 1:
+        total = max(float(weight.sum()), 1e-6)
+        mean = premultiplied.sum((0, 1)) / total
+        return np.where(weight[..., None] > 1e-6, known, mean).astype(np.float32)
+    height, width = weight.shape
+    half = ((width + 1) // 2, (height + 1) // 2)
+    small_weight = cv2.resize(cv2.blur(weight, (3, 3)), half, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(cv2.blur(premultiplied, (3, 3)), half, interpolation=cv2.INTER_AREA)
+    gain = np.minimum(small_weight * 4, 1) / np.maximum(small_weight, 1e-6)  # a quarter of known pixels is enough
+    coarse = _push_pull(small * gain[..., None], small_weight * gain)
+    far = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    trust = weight[..., None]
+    return known * trust + far * (1 - trust)
