@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 VAE_CHANNELS = (32, 64, 128, 128)
 UNET_CHANNELS = (64, 160, 256)
-TEXT_WIDTH, TEXT_LAYERS, TEXT_TOKENS = 192, 4, 64
+TEXT_WIDTH, TEXT_LAYERS, TEXT_TOKENS = 192, 4, 48
 VOCABULARY = 2000
 START, END = "<|startoftext|>", "<|endoftext|>"
 

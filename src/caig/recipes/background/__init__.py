@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from caig.errors import InputError
+
 Leg = Literal["autoencoder", "unet", "controlnet"]
 
 
@@ -54,15 +56,27 @@ class Config:
 
 
 def run(config: Config) -> Path:
-    """Train the legs named in `config` and return the exported model folder (a diffusers pipeline, fp16)."""
-    from caig.recipes import background_legs as legs
+    """Train the legs named in `config`; returns the exported model folder, or the run folder before the last leg."""
+    import torch
 
-    legs.prepare(config)
+    from caig.recipes.background.autoencoder import train_autoencoder
+    from caig.recipes.background.controlnet import train_controlnet
+    from caig.recipes.background.export import export
+    from caig.recipes.background.unet import train_unet
+
+    torch.set_num_threads(config.threads)
     if "autoencoder" in config.legs:
-        legs.train_autoencoder(config)
+        train_autoencoder(config)
     if "unet" in config.legs:
-        legs.train_unet(config)
-    if "controlnet" in config.legs:
-        legs.train_controlnet(config)
-        return legs.export(config)
-    return config.out
+        train_unet(config)
+    if "controlnet" not in config.legs:
+        return config.out
+    train_controlnet(config)
+    return export(config)
+
+
+def unfinished(leg: Leg, config: Config, step: int, steps: int) -> InputError:
+    """The error of a leg that needs `leg` finished first."""
+    return InputError(
+        f"leg {leg} in {config.out}", expected=f"{steps} finished steps", got=str(step), next_step=f"Run leg {leg} first."
+    )

@@ -46,7 +46,7 @@ def train_autoencoder(config: Config) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % 50 == 0:
-            log.write(leg="autoencoder", step=step + 1, **{name: float(value) for name, value in losses.items()})
+            log.write(leg="autoencoder", step=step + 1, **{name: value.item() for name, value in losses.items()})
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.autoencoder_steps:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             save_checkpoint(path, state)

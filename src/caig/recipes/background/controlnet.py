@@ -1,0 +1,78 @@
+"""Leg 3 of the background recipe: a canny ControlNet over the frozen painter, at full resolution."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import ControlNetModel
+from torch import Tensor
+
+from caig.data.scenes import read_scenes
+from caig.models.background_parts import build_controlnet
+from caig.recipes.background import Config, unfinished
+from caig.recipes.background.unet import Batch, Painter, Sampler, finished_autoencoder, finished_painter, loss_of
+from caig.recipes.background.views import FULL_SIZES, encoded_views
+from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
+from caig.seeding import seed_for
+
+
+def train_controlnet(config: Config) -> None:
+    """Train from the last checkpoint to `config.controlnet_steps`; writes `controlnet.pt`."""
+    scenes = [scene for scene in read_scenes(config.data) if scene.split == "train"]
+    painter = finished_painter(config, scenes)
+    controlnet = fresh_controlnet(config, painter)
+    views = encoded_views(config, finished_autoencoder(config), scenes, "full", FULL_SIZES)
+    sampler = Sampler(config, scenes, views, leg=5)
+    optimizer = torch.optim.AdamW(controlnet.parameters(), lr=config.controlnet_lr, weight_decay=1e-2)
+    average, start = MovingAverage(controlnet, config.ema_decay), 0
+    path, log, losses = config.out / "controlnet.pt", Log(config.out / "log.jsonl"), []
+    if state := load_checkpoint(path):
+        controlnet.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.shadow, start = state["average"], state["step"]
+    for step in range(start, config.controlnet_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.controlnet_lr * cosine_with_warmup(step, config.controlnet_steps, 50)
+        batch = sampler.draw(step, config.unet_batch)
+        loss = loss_of(batch, controlled(painter, controlnet, batch))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(controlnet.parameters(), 1.0)
+        optimizer.step()
+        average.update(controlnet, step)
+        losses.append(loss.item())
+        if (step + 1) % 50 == 0:
+            log.write(leg="controlnet", step=step + 1, loss=sum(losses) / len(losses))
+            losses.clear()
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.controlnet_steps:
+            state = {"model": controlnet.state_dict(), "optimizer": optimizer.state_dict()}
+            save_checkpoint(path, {**state, "average": average.shadow, "step": step + 1})
+
+
+def controlled(painter: Painter, controlnet: ControlNetModel, batch: Batch) -> Tensor:
+    """Predicted velocity f32[N, 4, h, w] with the product's edges as control."""
+    text = painter.encode_text(batch.texts)
+    edges = batch.edges[:, None].float().div(255).expand(-1, 3, -1, -1)
+    down, middle = controlnet(batch.inputs[:, :4], batch.timesteps, text, edges, return_dict=False)
+    return painter.unet(
+        batch.inputs,
+        batch.timesteps,
+        text,
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=middle,
+    ).sample
+
+
+def fresh_controlnet(config: Config, painter: Painter) -> ControlNetModel:
+    """A ControlNet that starts as the painter's encoder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_for(config.seed, "controlnet"))
+        return build_controlnet(painter.unet).to(memory_format=torch.channels_last)  # pyright: ignore
+
+
+def finished_controlnet(config: Config, painter: Painter) -> ControlNetModel:
+    """The trained ControlNet with its averaged weights."""
+    controlnet, state = fresh_controlnet(config, painter), load_checkpoint(config.out / "controlnet.pt")
+    if state is None or state["step"] < config.controlnet_steps:
+        raise unfinished("controlnet", config, state["step"] if state else 0, config.controlnet_steps)
+    controlnet.load_state_dict(state["average"])
+    return controlnet.eval().requires_grad_(False)

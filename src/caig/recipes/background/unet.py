@@ -1,0 +1,224 @@
+"""Leg 2 of the background recipe: text encoder and inpainting UNet, jointly, first at half resolution.
+
+v-prediction with zero-terminal SNR. Loss weight per step min(SNR + 1, 5) / (SNR + 1): the usual min-SNR weight for
+v-prediction, min(SNR, 5) / (SNR + 1) (arXiv 2303.09556), is 0 where the SNR is, and would starve the first steps.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from caig.data.captions import write_caption
+from caig.data.scenes import SceneRecord, read_scenes
+from caig.data.vocabulary import vocabulary
+from caig.models.background_parts import (
+    build_scheduler,
+    build_text_encoder,
+    build_tokenizer,
+    build_unet,
+    fold_latent_statistics,
+)
+from caig.recipes.background import Config, unfinished
+from caig.recipes.background.autoencoder import build_seeded, load_pictures
+from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, Views, encode_pictures, encoded_views
+from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
+from caig.seeding import seed_for
+
+VALIDATION_EVERY = 500
+
+
+class Painter(nn.Module):
+    """Text encoder and UNet as one module: one optimizer, one moving average."""
+
+    def __init__(self, tokenizer: CLIPTokenizer, dropout: float) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.text_encoder: CLIPTextModel = build_text_encoder(tokenizer)
+        self.unet: UNet2DConditionModel = build_unet(dropout).to(memory_format=torch.channels_last)  # pyright: ignore
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """f32[N, T, C] hidden states, T = the tokenizer's fixed length."""
+        ids = self.tokenizer(
+            list(texts), padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True
+        )["input_ids"]
+        return self.text_encoder(torch.tensor(ids)).last_hidden_state
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Training samples of one shape, noised."""
+
+    inputs: Tensor  # f32[N, 9, h, w]
+    velocity: Tensor  # f32[N, 4, h, w] what the UNet must predict
+    timesteps: Tensor  # i64[N]
+    weight: Tensor  # f32[N, 1, h, w]
+    edges: Tensor  # u8[N, H, W]
+    texts: list[str]
+
+
+class Sampler:
+    """Draws noised batches from encoded views; every draw depends on (seed, leg, step) alone."""
+
+    def __init__(self, config: Config, scenes: list[SceneRecord], views: dict[str, Views], leg: int) -> None:
+        self.config, self.scenes, self.views, self.leg = config, scenes, views, leg
+        self.noise = DDPMScheduler.from_config(build_scheduler().config)
+        self.shapes = sorted(views)
+        counts = np.array([len(views[shape].scene) for shape in self.shapes], float)
+        self.shares = counts / counts.sum()
+
+    def draw(self, step: int, size: int) -> Batch:
+        rng = np.random.default_rng([self.config.seed, self.leg, step])
+        generator = torch.Generator().manual_seed(seed_for(self.config.seed, self.leg, step))
+        views = self.views[self.shapes[rng.choice(len(self.shapes), p=self.shares)]]
+        rows = torch.from_numpy(rng.integers(len(views.scene), size=size))
+        clean, timesteps = views.target[rows].float(), torch.randint(0, 1000, (size,), generator=generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        noisy = self.noise.add_noise(clean, noise, timesteps)
+        snr = self.noise.alphas_cumprod[timesteps] / (1 - self.noise.alphas_cumprod[timesteps])
+        share = (snr + 1).clamp(max=5) / (snr + 1)
+        return Batch(
+            inputs=torch.cat([noisy, views.paint[rows].float(), views.masked[rows].float()], 1),
+            velocity=self.noise.get_velocity(clean, noise, timesteps),
+            timesteps=timesteps,
+            weight=views.weight[rows].float() * share[:, None, None, None],
+            edges=views.edges[rows],
+            texts=self._texts(views.scene[rows], random.Random(int(rng.integers(2**62)))),
+        )
+
+    def _texts(self, indices: Tensor, rng: random.Random) -> list[str]:
+        return [
+            "" if rng.random() < self.config.empty_text else training_caption(self.scenes[int(i)], rng) for i in indices
+        ]
+
+
+def training_caption(scene: SceneRecord, rng: random.Random) -> str:
+    """A caption of the scene: half as rendered, half in other words; phrases sometimes shuffled or left out."""
+    record = scene.record
+    if rng.random() < 0.5:
+        factors = ("setting", "floor", "backdrop", "props", "lighting", "aperture")
+        return write_caption(**{name: record[name] for name in factors}, rng=rng)
+    phrases = rng.choice(record["captions"]).split(", ")
+    if rng.random() < 0.3:
+        rng.shuffle(phrases)
+    kept = [phrase for phrase in phrases if rng.random() > 0.1]
+    return ", ".join(kept or phrases)
+
+
+def loss_of(batch: Batch, predicted: Tensor) -> Tensor:
+    """Weighted mean squared error of the predicted velocity."""
+    return (batch.weight * (predicted - batch.velocity).square()).mean() / batch.weight.mean()
+
+
+def train_unet(config: Config) -> None:
+    """Train from the last checkpoint; coarse steps first, then full resolution; writes `unet.pt`."""
+    scenes = [scene for scene in read_scenes(config.data) if scene.split == "train"]
+    held_out = [scene for scene in read_scenes(config.data) if scene.split == "validation"]
+    autoencoder = finished_autoencoder(config)
+    painter = fresh_painter(config, scenes)
+    optimizer = torch.optim.AdamW(painter.parameters(), lr=config.unet_lr, weight_decay=1e-2, betas=(0.9, 0.99))
+    average, start = MovingAverage(painter, config.ema_decay), 0
+    path, log = config.out / "unet.pt", Log(config.out / "log.jsonl")
+    if state := load_checkpoint(path):
+        painter.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.shadow, start = state["average"], state["step"]
+    total, losses = config.coarse_unet_steps + config.unet_steps, []
+    for step, sampler, check in _plan(config, autoencoder, scenes, held_out, start):
+        painter.train()
+        for group in optimizer.param_groups:
+            group["lr"] = config.unet_lr * cosine_with_warmup(step, total, 200)
+        torch.manual_seed(seed_for(config.seed, "dropout", step))  # dropout knows no other generator
+        batch = sampler.draw(step, config.unet_batch)
+        loss = loss_of(batch, painter.unet(batch.inputs, batch.timesteps, painter.encode_text(batch.texts)).sample)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
+        optimizer.step()
+        average.update(painter, step)
+        losses.append(loss.item())
+        if (step + 1) % 50 == 0:
+            log.write(leg="unet", step=step + 1, loss=sum(losses) / len(losses))
+            losses.clear()
+        if (step + 1) % VALIDATION_EVERY == 0 or step + 1 == total:
+            log.write(leg="unet", step=step + 1, validation=validation_loss(painter, average, check))
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == total:
+            state = {"model": painter.state_dict(), "optimizer": optimizer.state_dict()}
+            save_checkpoint(path, {**state, "average": average.shadow, "step": step + 1})
+
+
+def _plan(
+    config: Config, autoencoder: AutoencoderKL, scenes: list[SceneRecord], held_out: list[SceneRecord], start: int
+) -> Iterator[tuple[int, Sampler, Sampler]]:
+    """Yield (step, training sampler, validation sampler) from `start` on; views are encoded when a phase begins."""
+    total = config.coarse_unet_steps + config.unet_steps
+    for name, sizes, first, last in (
+        ("coarse", COARSE_SIZES, 0, config.coarse_unet_steps),
+        ("full", FULL_SIZES, config.coarse_unet_steps, total),
+    ):
+        if start >= last:
+            continue
+        sampler = Sampler(config, scenes, encoded_views(config, autoencoder, scenes, name, sizes), leg=3)
+        checked = encoded_views(config, autoencoder, held_out, f"{name}-validation", sizes)
+        check = Sampler(config, held_out, checked, leg=4)
+        for step in range(max(start, first), last):
+            yield step, sampler, check
+
+
+@torch.no_grad()
+def validation_loss(painter: Painter, average: MovingAverage, check: Sampler) -> float:
+    """Loss of the averaged weights on the same 96 noised views of validation products each time."""
+    current = {name: value.clone() for name, value in painter.state_dict().items()}
+    painter.load_state_dict(average.shadow)
+    painter.eval()
+    batches = [check.draw(number, 16) for number in range(6)]
+    losses = [loss_of(b, painter.unet(b.inputs, b.timesteps, painter.encode_text(b.texts)).sample) for b in batches]
+    painter.load_state_dict(current)
+    return torch.stack(losses).mean().item()
+
+
+def fresh_painter(config: Config, scenes: list[SceneRecord]) -> Painter:
+    """A painter whose weights depend on the seed alone; its tokenizer is trained on every phrase of the vocabulary."""
+    captions = [caption for scene in scenes for caption in scene.record["captions"]]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_for(config.seed, "painter"))
+        return Painter(build_tokenizer([*captions, *vocabulary_phrases()]), config.dropout)
+
+
+def vocabulary_phrases() -> list[str]:
+    """Every phrase that a description may hold."""
+    words = vocabulary()
+    tables = (words.floors, words.backdrops, words.props, words.lights, words.blur)
+    settings = [phrase for setting in words.settings.values() for phrase in setting.phrases]
+    return [*settings, *words.raised, *(phrase for table in tables for row in table.values() for phrase in row)]
+
+
+def finished_autoencoder(config: Config) -> AutoencoderKL:
+    """The trained autoencoder with standard latents: mean 0 and deviation 1 per channel over training pictures."""
+    model = build_seeded(config)
+    state = load_checkpoint(config.out / "autoencoder.pt")
+    if state is None or state["step"] < config.autoencoder_steps:
+        raise unfinished("autoencoder", config, state["step"] if state else 0, config.autoencoder_steps)
+    model.load_state_dict(state["model"])
+    model.eval().requires_grad_(False)
+    square = [picture for picture in load_pictures(config)[::2] if picture.shape[0] == picture.shape[1]][:256]
+    latents = encode_pictures(model, square)
+    fold_latent_statistics(model, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
+    return model
+
+
+def finished_painter(config: Config, scenes: list[SceneRecord]) -> Painter:
+    """The trained painter with its averaged weights."""
+    painter = fresh_painter(config, scenes)
+    state, total = load_checkpoint(config.out / "unet.pt"), config.coarse_unet_steps + config.unet_steps
+    if state is None or state["step"] < total:
+        raise unfinished("unet", config, state["step"] if state else 0, total)
+    painter.load_state_dict(state["average"])
+    return painter.eval().requires_grad_(False)
