@@ -1,0 +1,50 @@
+"""The `caig` command: parse, call, print. Each command's module is imported when it is used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from caig import __version__
+from caig.errors import CaigError
+
+FAILED_ROWS, FAULT, INTERRUPTED = 1, 2, 130
+
+app = App(
+    name="caig",
+    help="Product photo and title in, ad images ranked by predicted click-through rate out.",
+    version=f"caig {__version__}",
+    help_epilogue="Exit codes: 0 all done, 1 some products failed, 2 a fault of the command or a file, 130 interrupted.",
+)
+app.command("caig.cli.generate:generate", name="generate", help="Make ranked ads of a product or a catalogue.")
+app.command("caig.cli.single:describe", name="describe", help="Write background descriptions for a product.")
+app.command("caig.cli.single:paint", name="paint", help="Paint one ad with your own description.")
+app.command("caig.cli.single:score", name="score", help="Predict the CTR of finished ads and compare them.")
+app.command("caig.cli.generate:demo", name="demo", help="Make ads of a product photo that ships with caig.")
+train = App(name="train", help="Train a model from a folder of scenes.")
+train.command("caig.cli.train:background", name="background", help="Train the background model.")
+train.command("caig.cli.train:prompt", name="prompt", help="Train the prompt model.")
+train.command("caig.cli.train:reward", name="reward", help="Train the reward model.")
+app.command(train)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; what the user did wrong is one line on stderr."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = app(list(arguments) or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fault(f"{error} See: caig --help".replace("\n", " "))
+    except (CaigError, OSError) as error:
+        return _fault(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; finished products are kept: run the same command again to go on", file=sys.stderr)
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def _fault(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return FAULT

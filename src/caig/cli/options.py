@@ -1,0 +1,69 @@
+"""Options that several commands share, each spelled once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from caig.errors import InputError
+from caig.recipes.generate import Config
+from caig.types import Product
+
+DEFAULTS = Config()
+SIZE = "{}x{}".format(*DEFAULTS.size)
+POSITION = f"{DEFAULTS.placement.x:g},{DEFAULTS.placement.y:g}"
+MODEL_HELP = "embedded, a folder, owner/name on the hub, or python:module:factory."
+
+Image = Annotated[Path, Parameter(help="Product photo.")]
+Mask = Annotated[Path | None, Parameter(help="Mask of the photo's size, white on the product.")]
+Title = Annotated[str, Parameter(help="What the product is, as its shop says it.")]
+Category = Annotated[str, Parameter(help="Its category, e.g. wine; it helps both language and score.")]
+CutoutMethod = Annotated[
+    Literal["auto", "rembg"], Parameter(help="auto: mask, else alpha, else a plain ground; rembg: an optional extra.")
+]
+Count = Annotated[int, Parameter(name=("-n", "--n"), help="How many.")]
+SizeText = Annotated[str, Parameter(name="--size", help="Width x height in pixels, 64 to 2048 each.")]
+Seed = Annotated[int, Parameter(help="The same seed gives the same result.")]
+Scale = Annotated[float, Parameter(help="The product's longer side over the canvas's shorter side, up to 1.")]
+Position = Annotated[str, Parameter(help="X,Y: the product's centre over the width, its base over the height.")]
+Format = Annotated[Literal["png", "webp", "jpeg"], Parameter(help="png is lossless.")]
+SourceType = Annotated[
+    Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"],
+    Parameter(help="IPTC term in the pictures' metadata; Google Merchant asks for the second."),
+]
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object.")]
+PromptName = Annotated[str, Parameter(name="--prompt-model", help=f"Writes the descriptions: {MODEL_HELP}")]
+BackgroundName = Annotated[str, Parameter(name="--background-model", help=f"Paints: {MODEL_HELP}")]
+RewardName = Annotated[str, Parameter(name="--reward-model", help=f"Predicts the CTR: {MODEL_HELP}")]
+
+
+def product_from(image: Path, title: str, category: str, mask: Path | None) -> Product:
+    """Return the product of a command line, its photo checked; its id is the photo's name without suffix.
+
+    Raises:
+        InputError: the title is empty, or the photo or mask cannot be read.
+    """
+    from caig.imaging.reading import read_photo
+
+    if not title.strip():
+        hint = "Say what the product is, as its shop does."
+        raise InputError("--title", expected="a text", got="an empty one", next_step=hint)
+    for path in filter(None, (image, mask)):
+        read_photo(path)
+    return Product(id=image.stem, title=" ".join(title.split()), category=category, image=image, mask=mask)
+
+
+def quiet() -> None:
+    """Keep other libraries' chatter off the terminal; caig's own errors say what matters."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for library in ("transformers", "diffusers", "huggingface_hub"):
+        os.environ.setdefault(f"{library.upper()}_VERBOSITY", "error")
+        logging.getLogger(library).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", module="caig")

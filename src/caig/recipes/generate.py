@@ -1,0 +1,302 @@
+"""Ads for one product or a catalogue: pictures, manifest and page; what is done already is not done again.
+
+    out/<product id>/rank-1.png …    the ads, best predicted CTR first
+    out/<product id>/manifest.jsonl  one line per ad; it appears together with them, so a folder is whole or absent
+    out/manifest.jsonl               the same lines for the whole run, and one for each product that failed
+    out/index.html                   the run on one page
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from caig import __version__
+from caig.artifacts import content_hash, published_folder, read_json_lines, record_hash, write_json_lines
+from caig.data.catalog import RejectedRow, folder_name
+from caig.errors import CaigError, InputError
+from caig.evaluation.gallery import ctr_name, percent, percent_range
+from caig.recipes.generate_report import MANIFEST, Report, check_out, thumbnail, write_report
+from caig.types import Placement, Product, RankedAd, Size
+
+SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a run makes.
+
+    Args:
+        out: folder for the results; it may hold an earlier run, of which the finished products are kept
+        n: ads per product
+        size: width and height in pixels, 64 to 2048 each
+        seed: the same seed gives the same ads
+        placement: where the product stands
+        format: file format of the ads; webp and jpeg are lossy
+        quality: of webp and jpeg, 1 to 100
+        digital_source_type: IPTC term in the pictures' metadata
+    """
+
+    out: Path = Path("out")
+    n: int = 4
+    size: Size = (1024, 1024)
+    seed: int = 0
+    placement: Placement = Placement()
+    format: Literal["png", "webp", "jpeg"] = "png"
+    quality: int = 92
+    digital_source_type: Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"] = (
+        "compositeWithTrainedAlgorithmicMedia"
+    )
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise InputError("n", expected="at least 1", got=str(self.n), next_step="Ask for one ad or more.")
+        if not 1 <= self.quality <= 100:
+            hint = "92 is hard to tell from lossless."
+            raise InputError("quality", expected="1 to 100", got=str(self.quality), next_step=hint)
+
+
+class Pipeline(Protocol):
+    """What a run needs: `caig.pipeline.AdPipeline`, or anything with these."""
+
+    prompt_model: Any
+    background_model: Any
+    reward_model: Any
+
+    def generate(
+        self, product: Product, n: int, size: Size, seed: int, placement: Placement
+    ) -> Sequence[RankedAd]:
+        """Return `n` ads of `product`, rank 1 first."""
+        ...
+
+
+def say(line: str) -> None:
+    """Print progress to stderr, out of the way of programs that read stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def run(
+    config: Config,
+    pipeline: Pipeline,
+    products: Sequence[Product],
+    *,
+    rejected: Sequence[RejectedRow] = (),
+    strict: bool = False,
+    progress: Callable[[str], None] = say,
+) -> Report:
+    """Make `config.n` ads of each product; one that fails is reported and leaves the others alone.
+
+    `rejected` rows of the catalogue are reported too. With `strict` the first failure is raised, before anything is
+    written for that product.
+
+    Raises:
+        InputError: `config.out` is no folder, or holds a page or manifest that caig did not write.
+    """
+    check_out(config.out)
+    models = models_of(pipeline)
+    keys = [job_key(config, models, product) for product in products]
+    kept = [finished(config, product, key) for product, key in zip(products, keys, strict=True)]
+    pace = _Pace(progress, config, todo=kept.count(None), kept=len(products) - kept.count(None))
+    lines: list[Line] = []
+    for product, key, done in zip(products, keys, kept, strict=True):
+        if done is None:
+            done = _attempt(config, pipeline, product, key, strict=strict)
+            pace.step(product, done)
+        lines += done
+    lines += [_failure(row, row.reason, row=row.row) for row in rejected]
+    return write_report(config.out, lines, products, kept=pace.kept, facts=_facts(config, models))
+
+
+def models_of(pipeline: Pipeline) -> dict[str, dict[str, str | None]]:
+    """Return role -> {name, hash} of the pipeline's models; the hash is None for a team's own that has none."""
+    models = {
+        "prompt": pipeline.prompt_model,
+        "background": pipeline.background_model,
+        "reward": pipeline.reward_model,
+    }
+    return {
+        role: {"name": model.name, "hash": getattr(model, "fingerprint", None)} for role, model in models.items()
+    }
+
+
+def job_key(config: Config, models: Mapping[str, Any], product: Product) -> str:
+    """Return a hash of all that decides how the product's ads look; a finished product with this key is kept."""
+    about = {"id": product.id, "title": product.title, "category": product.category}
+    return record_hash(
+        {
+            **about,
+            "attributes": {name: str(value) for name, value in product.attributes.items()},
+            "image": _hash_of(product.image),
+            "mask": _hash_of(product.mask),
+            "settings": {name: value for name, value in vars(config).items() if name != "out"},
+            "models": models,
+            "version": __version__,
+        }
+    )
+
+
+def finished(config: Config, product: Product, key: str) -> list[Line] | None:
+    """Return the manifest lines of a product that is done with this key, its files intact; else None."""
+    try:
+        lines = read_json_lines(_folder(config, product) / MANIFEST)
+        whole = all(content_hash((config.out / line["file"]).read_bytes()) == line["file_hash"] for line in lines)
+        return list(lines) if whole and [line["job"] for line in lines] == [key] * config.n else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def make(config: Config, pipeline: Pipeline, product: Product, key: str) -> list[Line]:
+    """Make the ads of one product and publish its folder; return its manifest lines.
+
+    Raises:
+        CaigError: the product cannot be used, or its folder is one that caig did not write.
+    """
+    target = _folder(config, product)
+    _check_product(product, target)
+    ads = pipeline.generate(product, n=config.n, size=config.size, seed=config.seed, placement=config.placement)
+    shared = {"job": key, "models": models_of(pipeline), "caig_version": __version__}
+    with published_folder(target) as folder:
+        lines = [_write_ad(config, product, ad, folder, target.name) | shared for ad in ads]
+        write_json_lines(folder / MANIFEST, lines)
+    return list(lines)
+
+
+def _write_ad(config: Config, product: Product, ad: RankedAd, folder: Path, name: str) -> dict[str, Any]:
+    from caig.imaging.writing import encode
+
+    creative = ad.creative
+    data = encode(
+        creative.image, config.format, source_type=config.digital_source_type, quality=config.quality
+    )
+    file = f"rank-{ad.rank}{SUFFIXES[config.format]}"
+    (folder / file).write_bytes(data)
+    return {
+        "status": "done",
+        "product_id": product.id,
+        "title": product.title,
+        "category": product.category,
+        "rank": ad.rank,
+        "file": f"{name}/{file}",
+        "file_hash": content_hash(data),
+        "creative_id": creative.id,
+        "description": creative.description.text,
+        "description_author": creative.description.author,
+        "description_seed": creative.description.seed,
+        "seed": creative.seed,
+        "size": creative.image.shape[1::-1],
+        "placement": creative.placement,
+        "digital_source_type": config.digital_source_type,
+        "predicted_ctr": _predicted(ad),
+        "fidelity": creative.fidelity,
+        "seconds": {stage: round(seconds, 3) for stage, seconds in ad.seconds.items()},
+    }
+
+
+def _predicted(ad: RankedAd) -> dict[str, Any]:
+    score = ad.score
+    return {
+        "name": ctr_name(score.basis),
+        "value": score.ctr,
+        "low": score.low,
+        "high": score.high,
+        "utility": score.utility,
+        "basis": score.basis,
+    }
+
+
+def _attempt(config: Config, pipeline: Pipeline, product: Product, key: str, *, strict: bool) -> list[Line]:
+    """`make`, but a failure becomes a manifest line; one that nobody foresaw keeps its traceback."""
+    try:
+        return make(config, pipeline, product, key)
+    except CaigError as error:
+        if strict:
+            raise
+        return [_failure(product, str(error))]
+    except Exception as error:
+        if strict:
+            raise
+        reason = f"unexpected {type(error).__name__}: {error}"
+        return [_failure(product, reason, traceback=traceback.format_exc())]
+
+
+def _failure(about: Product | RejectedRow, reason: str, **more: Any) -> Line:
+    return {
+        "status": "failed",
+        "product_id": about.id,
+        "title": about.title,
+        "reason": reason,
+        "photo": about.image if isinstance(about.image, Path) else None,
+        "thumbnail": thumbnail(about.image, side=160),
+        **more,
+        "caig_version": __version__,
+    }
+
+
+def _check_product(product: Product, target: Path) -> None:
+    for name in ("id", "title"):
+        if not getattr(product, name).strip():
+            raise InputError(name, expected="a text", got="an empty one", next_step=f"Give the product's {name}.")
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise InputError(
+            str(target),
+            expected="no such folder, or one from an earlier run",
+            got="something that caig did not write",
+            next_step="Move it away or choose another --out.",
+        )
+
+
+def _folder(config: Config, product: Product) -> Path:
+    return config.out / folder_name(product.id)
+
+
+def _hash_of(source: Any) -> str | None:
+    if isinstance(source, Path):
+        return content_hash(source.read_bytes()) if source.is_file() else None
+    return None if source is None else content_hash(source)
+
+
+def _facts(config: Config, models: Mapping[str, Any]) -> list[tuple[str, str]]:
+    width, height = config.size
+    names = [(f"{role.capitalize()} model", str(model["name"])) for role, model in models.items()]
+    return [("Size", f"{width} × {height}"), ("Seed", str(config.seed)), *names, ("caig", __version__)]
+
+
+class _Pace:
+    """Tells how far a run is and how long the rest takes, from the mean of what was done."""
+
+    def __init__(self, progress: Callable[[str], None], config: Config, *, todo: int, kept: int) -> None:
+        self.progress, self.todo, self.kept, self.made = progress, todo, kept, 0
+        self.started = time.monotonic()
+        before = f", {kept} done before" if kept else ""
+        hint = "; the first product tells how long the rest takes" if todo > 1 else ""
+        width, height = config.size
+        progress(f"{todo} to do{before}: {config.n} ads of {width}x{height} each into {config.out}{hint}")
+
+    def step(self, product: Product, lines: Sequence[Line]) -> None:
+        """Report one product that was just made or failed."""
+        self.made += 1
+        each = (time.monotonic() - self.started) / self.made
+        left = self.todo - self.made
+        estimate = f"; about {duration(each * left)} left" if left else ""
+        self.progress(f"[{self.made}/{self.todo}] {product.id}: {_outcome(lines)}{estimate}")
+
+
+def _outcome(lines: Sequence[Line]) -> str:
+    if lines[0]["status"] == "failed":
+        return f"failed: {lines[0]['reason']}"
+    best = lines[0]["predicted_ctr"]
+    interval = percent_range(best["low"], best["high"])
+    return f"{len(lines)} ads, best {best['name']} {percent(best['value'])} ({interval})"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
