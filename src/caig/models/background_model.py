@@ -24,7 +24,7 @@ from caig.errors import CheckpointError
 from caig.models.hub import fingerprint, resolve
 from caig.types import Canvas, Description, Pixels, Size
 
-GREY = 128  # what lies where the model will paint: 0 in -1..1
+GREY = 128
 log = logging.getLogger(__name__)
 
 
@@ -90,7 +90,7 @@ class BackgroundModel:
         dtype = torch.float32 if device == "cpu" else torch.float16
         try:
             pipeline = StableDiffusionControlNetInpaintPipeline.from_pretrained(
-                folder, torch_dtype=dtype, use_safetensors=True, safety_checker=None, local_files_only=True
+                folder, dtype=dtype, use_safetensors=True, safety_checker=None, local_files_only=True
             ).to(device)
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
@@ -144,9 +144,9 @@ class BackgroundModel:
         side = 2 * self.sampling.erode + 1
         alpha = frame.fit(canvas.product, 0.0)
         product = cv2.erode(np.uint8(255) * (alpha > 0.5), np.ones((side, side), np.uint8))
-        pixels = np.where(product[..., None] > 0, frame.fit(canvas.image, GREY), np.uint8(GREY))
+        pixels = np.where(product[..., None] > 0, frame.fit(canvas.image, GREY) / 127.5 - 1, 0.0)  # 0 is mid-grey
         shown = self._tensor(product[..., None] / 255)
-        latents = self.pipeline.vae.encode(self._tensor(pixels / 127.5 - 1)).latent_dist.mode()
+        latents = self.pipeline.vae.encode(self._tensor(pixels)).latent_dist.mode()
         paint = 1 - F.interpolate(shown, size=latents.shape[-2:], mode="nearest")
         return torch.cat([paint, latents * self.pipeline.vae.config.scaling_factor], 1)
 

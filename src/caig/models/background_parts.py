@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import torch
@@ -10,22 +11,21 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-VAE_CHANNELS = (32, 64, 128, 128)
-UNET_CHANNELS = (64, 160, 256)
+GROUPS = 16  # channels per level must be multiples
 TEXT_WIDTH, TEXT_LAYERS, TEXT_TOKENS = 192, 4, 48
 VOCABULARY = 2000
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def build_autoencoder() -> AutoencoderKL:
-    """f8, 4 latent channels: what the stock inpainting pipeline takes."""
+def build_autoencoder(channels: tuple[int, int, int, int]) -> AutoencoderKL:
+    """f8 (four levels), 4 latent channels: what the stock inpainting pipeline takes."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=VAE_CHANNELS,
+        block_out_channels=channels,
         layers_per_block=1,
         latent_channels=4,
-        norm_num_groups=16,
+        norm_num_groups=GROUPS,
         mid_block_add_attention=False,
         sample_size=256,
         scaling_factor=1.0,
@@ -67,8 +67,6 @@ def build_tokenizer(texts: Iterable[str]) -> CLIPTokenizer:
 
 
 def _merges(trained: Tokenizer) -> list[list[str]]:
-    import json
-
     return json.loads(trained.to_str())["model"]["merges"]
 
 
@@ -89,19 +87,19 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def build_unet(dropout: float = 0.0) -> UNet2DConditionModel:
+def build_unet(channels: tuple[int, int, int], dropout: float) -> UNet2DConditionModel:
     """9 input channels: noisy latents (4), mask (1, 1 = paint), latents of the masked picture (4)."""
     return UNet2DConditionModel(
         sample_size=32,
         in_channels=9,
         out_channels=4,
-        block_out_channels=UNET_CHANNELS,
+        block_out_channels=channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=8,
-        norm_num_groups=16,
+        norm_num_groups=GROUPS,
         dropout=dropout,
     )
 

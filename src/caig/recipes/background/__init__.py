@@ -29,6 +29,8 @@ class Config:
     """Which legs to run now; each needs the ones before it."""
     autoencoder_steps: int = 6000
     """Steps of 65,536 pixels each."""
+    autoencoder_channels: tuple[int, int, int, int] = (32, 64, 128, 128)
+    """Channels per level, multiples of 16."""
     autoencoder_lr: float = 8e-4
     kl_weight: float = 3e-4
     """Weight of the latent prior, per latent value."""
@@ -36,6 +38,8 @@ class Config:
     """First UNet steps, at half resolution: layout is learned there at a quarter of the price."""
     unet_steps: int = 3500
     """UNet steps at full resolution."""
+    unet_channels: tuple[int, int, int] = (64, 160, 256)
+    """Channels per level, multiples of 16."""
     unet_batch: int = 16
     unet_lr: float = 4e-4
     dropout: float = 0.05

@@ -56,7 +56,7 @@ def build_seeded(config: Config) -> AutoencoderKL:
     """A fresh autoencoder whose weights depend on the seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(config.seed, "autoencoder"))
-        return build_autoencoder().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        return build_autoencoder(config.autoencoder_channels).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def load_pictures(config: Config) -> list[NDArray[np.uint8]]:

@@ -6,14 +6,16 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from diffusers import StableDiffusionControlNetInpaintPipeline
 
 from caig.data.scenes import read_scenes
+from caig.models.background_model import Sampling
 from caig.models.background_parts import build_scheduler
 from caig.recipes.background import Config
 from caig.recipes.background.controlnet import finished_controlnet
 from caig.recipes.background.unet import finished_autoencoder, finished_painter
+
+SAMPLING = Sampling(steps=10, guidance=3.0, native_side=256, erode=2)
 
 
 def export(config: Config) -> Path:
@@ -32,9 +34,17 @@ def export(config: Config) -> Path:
         requires_safety_checker=False,
     )
     folder = config.out / "model"
-    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    write_pipeline(pipeline, folder, SAMPLING)
     (folder / "training.json").write_text(json.dumps(_training_record(config), indent=2) + "\n")
     return folder
+
+
+def write_pipeline(pipeline: StableDiffusionControlNetInpaintPipeline, folder: Path, sampling: Sampling) -> None:
+    """Write fp16 safetensors in diffusers' layout, and `sampling.json` beside them."""
+    for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet, pipeline.controlnet):
+        part.half()
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    (folder / "sampling.json").write_text(json.dumps(asdict(sampling), indent=2) + "\n")
 
 
 def _training_record(config: Config) -> dict[str, object]:

@@ -38,11 +38,12 @@ VALIDATION_EVERY = 500
 class Painter(nn.Module):
     """Text encoder and UNet as one module: one optimizer, one moving average."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, dropout: float) -> None:
+    def __init__(self, tokenizer: CLIPTokenizer, config: Config) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.text_encoder: CLIPTextModel = build_text_encoder(tokenizer)
-        self.unet: UNet2DConditionModel = build_unet(dropout).to(memory_format=torch.channels_last)  # pyright: ignore
+        unet = build_unet(config.unet_channels, config.dropout)
+        self.unet: UNet2DConditionModel = unet.to(memory_format=torch.channels_last)  # pyright: ignore
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """f32[N, T, C] hidden states, T = the tokenizer's fixed length."""
@@ -189,7 +190,7 @@ def fresh_painter(config: Config, scenes: list[SceneRecord]) -> Painter:
     captions = [caption for scene in scenes for caption in scene.record["captions"]]
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(config.seed, "painter"))
-        return Painter(build_tokenizer([*captions, *vocabulary_phrases()]), config.dropout)
+        return Painter(build_tokenizer([*captions, *vocabulary_phrases()]), config)
 
 
 def vocabulary_phrases() -> list[str]:

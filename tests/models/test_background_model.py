@@ -1,0 +1,141 @@
+"""The background model on a tiny checkpoint: contract, frames, caching, and agreement with the stock pipeline."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionControlNetInpaintPipeline
+from PIL import Image
+from tests.tiny import tiny_background
+
+from caig.errors import CheckpointError
+from caig.models.background_model import BackgroundModel, Frame, read_sampling, warn_of_cut
+from caig.testing import check_background_model, sample_canvas
+from caig.types import Description
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_background(tmp_path_factory.mktemp("background"))
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> BackgroundModel:
+    return BackgroundModel.from_pretrained(str(folder))
+
+
+def described(text: str) -> Description:
+    return Description(product_id="sample", text=text, author="user", seed=0)
+
+
+def test_keeps_the_contract(model: BackgroundModel) -> None:
+    check_background_model(model)
+
+
+@pytest.mark.parametrize(
+    ("size", "inner", "outer"),
+    [
+        ((1024, 1024), (256, 256), (256, 256)),
+        ((1200, 628), (354, 185), (384, 192)),
+        ((728, 90), (728, 90), (736, 96)),
+        ((64, 64), (256, 256), (256, 256)),
+    ],
+)
+def test_a_frame_keeps_area_and_aspect(size, inner, outer) -> None:
+    frame = Frame.around(size, side=256, multiple=32)
+    assert (frame.inner_width, frame.inner_height) == inner
+    assert (frame.width, frame.height) == outer
+
+
+def test_a_frame_gives_back_what_was_fitted() -> None:
+    frame = Frame.around((354, 185), side=256, multiple=32)
+    pixels = np.random.default_rng(0).integers(0, 256, (185, 354, 3), np.uint8)
+    assert np.array_equal(frame.unfit(frame.fit(pixels, 128), (354, 185)), pixels)
+
+
+def test_alone_and_batched_agree(model: BackgroundModel) -> None:
+    canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
+    alone = model.paint(canvas, [text], seeds=[5])[0].astype(int)
+    batched = model.paint(canvas, [text] * 3, seeds=[4, 5, 6])[1].astype(int)
+    worst = np.abs(alone - batched).max()
+    print(f"required: at most 1 level; measured: {worst}")
+    assert worst <= 1
+
+
+def test_text_controlnet_and_guidance_all_reach_the_picture(model: BackgroundModel) -> None:
+    canvas = sample_canvas(64, 64)
+
+    def paint(text: str = "rustic kitchen table", **sampling) -> np.ndarray:
+        changed = BackgroundModel(model.pipeline, replace(model.sampling, **sampling), name="x")
+        return changed.paint(canvas, [described(text)], seeds=[5])[0]
+
+    usual = paint()
+    for other in (paint("sandy beach"), paint(controlnet_scale=0.0), paint(guidance=5.0), paint(steps=4), paint(erode=3)):
+        assert not np.array_equal(usual, other)
+    assert not np.array_equal(usual, paint(native_side=128))
+
+
+def test_agrees_with_the_stock_pipeline_on_the_same_noise(folder: Path, model: BackgroundModel) -> None:
+    """The stock pipeline loads the folder; with our mode instead of its sampled latents both paint the same."""
+    stock = StableDiffusionControlNetInpaintPipeline.from_pretrained(folder, dtype=torch.float32)
+    stock.set_progress_bar_config(disable=True)
+    stock.vae.encode = _with_mode(stock.vae.encode)
+    canvas = sample_canvas(64, 64)
+    ours = BackgroundModel(model.pipeline, replace(model.sampling, erode=0), name="x")
+    painted = ours.paint(canvas, [described("rustic kitchen table")], seeds=[5])[0]
+    frame = Frame.around((64, 64), side=64, multiple=32)
+    edges = ours._edges(frame, canvas)
+    masked = Image.fromarray(np.where(canvas.product[..., None] > 0.5, canvas.image, np.uint8(128)))
+    theirs = stock(
+        "rustic kitchen table",
+        image=masked,
+        mask_image=Image.fromarray(np.uint8(255) * (canvas.product <= 0.5)),
+        control_image=edges,
+        height=64,
+        width=64,
+        num_inference_steps=3,
+        guidance_scale=2.0,
+        controlnet_conditioning_scale=1.0,
+        generator=torch.Generator().manual_seed(5),
+        output_type="np",
+    ).images[0]
+    gap = np.abs(np.round(theirs * 255) - painted).max()
+    print(f"required: at most 1 level; measured: {gap}")
+    assert gap <= 1
+
+
+def _with_mode(encode):
+    def encode_to_mode(*args, **kwargs):
+        output = encode(*args, **kwargs)
+        output.latent_dist.sample = lambda generator=None: output.latent_dist.mode()
+        return output
+
+    return encode_to_mode
+
+
+def test_a_long_description_warns_with_what_was_cut(model: BackgroundModel, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_cut(model.pipeline.tokenizer, "kitchen " * 60 + "elephant")
+    assert "the text encoder reads 48; cut:" in caplog.text and "elephant" in caplog.text
+    caplog.clear()
+    warn_of_cut(model.pipeline.tokenizer, "rustic kitchen table")
+    assert not caplog.records
+
+
+def test_every_byte_survives_the_tokenizer(model: BackgroundModel) -> None:
+    tokenizer = model.pipeline.tokenizer
+    ids = tokenizer("xylophone & 7 été")["input_ids"]
+    assert tokenizer.unk_token_id not in ids[1:-1]
+
+
+def test_unknown_sampling_keys_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "sampling.json").write_text('{"steps": 9, "stepz": 1}')
+    with pytest.raises(CheckpointError, match=r"got \['stepz'\]"):
+        read_sampling(tmp_path)
+
+
+def test_a_folder_that_is_no_pipeline_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="a diffusers folder with a ControlNet inpainting pipeline"):
+        BackgroundModel.from_pretrained(str(tmp_path))
