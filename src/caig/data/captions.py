@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from random import Random
+from typing import Any
 
 from caig.data.vocabulary import blur_of, look_up, vocabulary
 
@@ -61,7 +62,7 @@ def sample_description(setting: str, rng: Random) -> str:
     return write_caption(**sample_factors(setting, rng), rng=rng, setting_kept=1.0)
 
 
-def sample_factors(setting: str, rng: Random) -> dict[str, str | float]:
+def sample_factors(setting: str, rng: Random) -> dict[str, Any]:
     """Draw floor, backdrop, props, lighting and aperture that go with `setting`, as keywords of `write_caption`."""
     row = vocabulary().setting(setting)
     return {
@@ -77,7 +78,8 @@ def sample_factors(setting: str, rng: Random) -> dict[str, str | float]:
 def setting_of(text: str) -> str | None:
     """Return the setting that `text` names, None when it names none.
 
-    The longest setting phrase found decides (of equals the first); without one, the first keyword in the text ("kitchen", "beach").
+    The longest setting phrase found decides (of equals the first); without one, the first keyword in the
+    text ("kitchen", "beach").
     """
     phrases, keywords = _patterns()
     lowered = text.lower()
