@@ -13,6 +13,7 @@ from caig.imaging.fill import extend
 from caig.types import Alpha, Canvas, Cutout, Pixels, Placement, Size
 
 MIN_SIDE, MAX_SIDE = 64, 2048
+DEFAULT = Placement()
 MIN_PRODUCT = 8  # pixels of the product's longer side
 
 
@@ -45,7 +46,7 @@ def parse_position(text: str) -> tuple[float, float]:
     return x, y
 
 
-def lay_out(cutout: Cutout, size: Size, placement: Placement = Placement()) -> Canvas:
+def lay_out(cutout: Cutout, size: Size, placement: Placement = DEFAULT) -> Canvas:
     """Place `cutout` on an empty canvas of `size` (width, height).
 
     The product is what has alpha > 0.5; its longer side becomes `placement.scale` times the canvas's shorter side.
@@ -62,7 +63,7 @@ def lay_out(cutout: Cutout, size: Size, placement: Placement = Placement()) -> C
 
 
 def on_white(cutout: Cutout, side: int, margin: float = 0.05) -> Pixels:
-    """The product centred on a white square, u8[side, side, 3], `margin` of the side free around it: what models see."""
+    """The product centred on a white square, u8[side, side, 3]: what models see; `margin` of it stays free."""
     left, top, right, bottom = product_box(cutout.alpha)
     factor = side * (1 - 2 * margin) / max(right - left, bottom - top)
     image, alpha = resize(cutout.image, cutout.alpha, factor)

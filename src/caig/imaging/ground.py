@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from caig.imaging.outline import straighten
+from caig.imaging.reflection import mirror_image
 from caig.types import Pixels
 
 Floats = NDArray[np.float32]
@@ -18,11 +20,12 @@ Mask = NDArray[np.bool_]
 RING = 0.02  # width of the border ring over the shorter side
 PLAIN_SHARE = 0.6  # of the ring that must fit the model
 MOST_NOISE = 6.0  # levels
+STRONG = 30.0  # levels of difference that JPEG ringing does not reach
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ground:
-    """A plain ground: `colour` f32[H, W, 3] in levels, `noise` its standard deviation, `share` of the border it fits."""
+    """A plain ground: `colour` f32[H, W, 3] in levels, `noise` its deviation, `share` of the border it fits."""
 
     colour: Floats
     noise: float
@@ -45,10 +48,11 @@ def model_ground(image: Pixels) -> Ground:
 def segment(image: Pixels, ground: Ground) -> Mask:
     """bool[H, W], True = product: differs from the ground, holes filled, specks, shadows and reflections removed."""
     differs = difference(image, ground)
-    mask = _solid(differs > threshold(ground))
+    mask = _solid(_evidence(differs, threshold(ground)))
     mask = mask & ~soft_shadow(image, ground, mask)
     mask = mask & ~mirror_image(differs, mask)
-    return sensible_parts(_solid(mask))
+    mask = _even_outline(mask, differs > STRONG)
+    return sensible_parts(_solid(straighten(mask) | (mask & (differs > 2 * STRONG))))
 
 
 def difference(image: Pixels, ground: Ground) -> Floats:
@@ -68,16 +72,13 @@ def soft_shadow(image: Pixels, ground: Ground, mask: Mask) -> Mask:
     light = image.astype(np.float32).mean(2) / np.maximum(ground.colour.mean(2), 1)
     ratios = image.astype(np.float32) / np.maximum(ground.colour, 1)
     neutral = (np.ptp(ratios, 2) < 0.05) & (light > 0.45) & (light < 1.02)
+    differs = difference(image, ground)
     slope = _gradient(image)
-    steep = slope > 1.5 + 0.15 * difference(image, ground)  # faint paper has faint but, for its contrast, steep edges
+    steep = slope > 1.5 + 0.15 * differs  # faint paper has faint but, for its contrast, steep edges
     passable = (neutral & ~steep) | ~mask
     reached = _connected_to(passable, ~mask) & mask
-    return _softly_outlined(_open(reached, 1), mask, slope)
-
-
-def mirror_image(differs: Floats, mask: Mask) -> Mask:
-    """The part of `mask` below the product's base that fades into the ground like a reflection in a table."""
-    return np.zeros_like(mask)
+    shadow = _ramps(_open(reached, 1), mask, differs)
+    return shadow | (_grow(shadow, 4) & mask & neutral & (slope < 12))  # its darkest part, at the contact
 
 
 def sensible_parts(mask: Mask) -> Mask:
@@ -96,23 +97,37 @@ def _ring(shape: tuple[int, ...]) -> Mask:
 
 
 def _fit(image: Pixels, where: Mask) -> tuple[Floats, Mask]:
-    """Trimmed least squares of 1, x, y, x², xy, y² on the pixels `where`; returns the ground and its inliers."""
+    """Ground colour from the pixels `where`: constant when that fits most of them, else quadratic in x and y.
+
+    Trimmed least squares of 1, x, y, x², xy, y²; returns the ground everywhere and the pixels it fits.
+    """
     y, x = np.indices(image.shape[:2], np.float32)
     x, y = x / image.shape[1] - 0.5, y / image.shape[0] - 0.5
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 2)
-    pixels, design = image[where].astype(np.float32), terms[where]
-    fitted = np.broadcast_to(np.median(pixels, 0), pixels.shape)
-    for _ in range(6):
-        residual = np.abs(pixels - fitted).max(1)
-        keep = residual <= max(8.0, 3 * 1.4826 * float(np.median(residual)))
-        keep &= residual <= 40
+    pixels = image[where].astype(np.float32)
+    flat = _trimmed(terms[where][:, :1], pixels)
+    curved = _trimmed(terms[where], pixels)
+    solution = flat if _fitting(flat, terms[where], pixels, 3).mean() >= PLAIN_SHARE else curved
+    inliers = np.zeros(where.shape, bool)
+    inliers[where] = _fitting(solution, terms[where], pixels, 12)
+    return np.clip(terms[..., : len(solution)] @ solution, 0, 255).astype(np.float32), inliers
+
+
+def _trimmed(design: Floats, pixels: Floats) -> Floats:
+    """Least squares on the pixels that fit the last round; the first round starts from the median colour."""
+    solution = np.zeros((design.shape[1], 3), np.float32)
+    solution[0] = np.median(pixels, 0)
+    for _ in range(8):
+        residual = np.abs(pixels - design @ solution).max(1)
+        keep = residual <= np.clip(4 * float(np.median(residual)), 3, 40)
         if keep.sum() < 30:
             break
         solution = np.linalg.lstsq(design[keep], pixels[keep], rcond=None)[0]
-        fitted = design @ solution
-    inliers = np.zeros(where.shape, bool)
-    inliers[where] = np.abs(pixels - fitted).max(1) <= 12
-    return np.clip(terms @ solution, 0, 255).astype(np.float32), inliers
+    return solution
+
+
+def _fitting(solution: Floats, design: Floats, pixels: Floats, tolerance: float) -> Mask:
+    return np.abs(pixels - design[:, : len(solution)] @ solution).max(1) <= tolerance
 
 
 def _spread(residual: Floats) -> float:
@@ -132,27 +147,65 @@ def _connected_to(passable: Mask, seeds: Mask) -> Mask:
     return np.isin(labels, touched[touched > 0])
 
 
-def _softly_outlined(candidates: Mask, mask: Mask, slope: Floats) -> Mask:
-    """Those candidate areas whose border with the ground is mostly gentle."""
+def _ramps(candidates: Mask, mask: Mask, differs: Floats) -> Mask:
+    """Those candidate areas that rise slowly from the ground: at their rim they differ far less than at their heart.
+
+    White paper on white reaches its full (small) difference within a pixel or two, so it is no ramp.
+    """
     count, labels = cv2.connectedComponents(candidates.astype(np.uint8), connectivity=8)
-    rim = candidates & (cv2.dilate((~mask).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    rim = candidates & _grow(~mask, 2)
     keep = np.zeros(count, bool)
     for label in range(1, count):
-        edge = slope[rim & (labels == label)]
-        keep[label] = edge.size >= 4 and float((edge < 4).mean()) > 0.7
+        edge = differs[rim & (labels == label)]
+        keep[label] = edge.size >= 4 and float(np.median(edge)) < 0.4 * np.percentile(differs[labels == label], 90)
     return keep[labels] & candidates
+
+
+def _shrink(mask: Mask, radius: int) -> Mask:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    return cv2.erode(mask.astype(np.uint8), kernel, borderValue=0) > 0
+
+
+def _grow(mask: Mask, radius: int) -> Mask:
+    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * radius + 1,) * 2, np.uint8)) > 0
 
 
 def _open(mask: Mask, radius: int) -> Mask:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
+    padded = np.pad(mask.astype(np.uint8), 2 * radius, mode="edge")  # a product may go on beyond the photo
+    return cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[2 * radius : -2 * radius, 2 * radius : -2 * radius] > 0
+
+
+def _evidence(differs: Floats, least: float) -> Mask:
+    """Where a pixel is product: it differs strongly, borders on such a pixel, or lies in a broad, evenly faint area.
+
+    JPEG ringing around a dark product differs as much as white paper on white, but in narrow specks.
+    """
+    beside = _grow(differs > 2 * STRONG, 1)
+    share = cv2.GaussianBlur((~beside).astype(np.float32), (0, 0), 1.5)
+    mean = cv2.GaussianBlur(differs * ~beside, (0, 0), 1.5) / np.maximum(share, 0.02)
+    even = ~beside & (mean > least) & (differs > 0.7 * least)
+    broad = _connected_to(even, _shrink(even, 3))
+    blurred = cv2.GaussianBlur(np.minimum(differs, 4 * least), (0, 0), 2.0)
+    bridged = _close(broad, 7) & (blurred > 0.7 * least)  # print near the outline splits the paper around it
+    return (differs > STRONG) | broad | bridged | (beside & (differs > least))
+
+
+def _even_outline(mask: Mask, strong: Mask) -> Mask:
+    """Even out the outline where it rests on faint differences; strong ones stay as they are."""
+    padded = np.pad(mask.astype(np.float32), 8, mode="edge")
+    smooth = cv2.GaussianBlur(padded, (0, 0), 2.0)[8:-8, 8:-8] > 0.5
+    return smooth | (mask & strong)
+
+
+def _close(mask: Mask, radius: int) -> Mask:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    padded = np.pad(mask.astype(np.uint8), 2 * radius)
+    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[2 * radius : -2 * radius, 2 * radius : -2 * radius] > 0
 
 
 def _solid(mask: Mask) -> Mask:
     """Close hairline gaps, fill what is enclosed, drop specks and threads."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    closed = cv2.morphologyEx(np.pad(mask.astype(np.uint8), 4, mode="edge"), cv2.MORPH_CLOSE, kernel)[4:-4, 4:-4]
-    outside = np.pad(closed, 1)
+    outside = np.pad(_close(mask, 1).astype(np.uint8), 1)
     cv2.floodFill(outside, None, (0, 0), 2)
-    filled = outside[1:-1, 1:-1] != 2
-    return _open(filled, 1)
+    return _open(outside[1:-1, 1:-1] != 2, 1)

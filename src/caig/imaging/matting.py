@@ -20,6 +20,7 @@ LONGEST = 4096  # a canvas has at most 2048 a side: more photo than this is aver
 MARGIN = 3  # pixels kept around the product
 LEAST, MOST = 0.005, 0.98  # share of the photo that a product can cover
 CONTRAST = 25.0  # levels between product and ground at which colours and outline count alike for alpha
+NOISE = 0.06  # of alpha: what JPEG ringing makes of full and empty pixels
 Floats = NDArray[np.float32]
 NEXT = "Give a mask with --mask FILE (white on the product) or a PNG with a transparent ground."
 
@@ -64,7 +65,7 @@ def _from_mask(image: Pixels, mask: Alpha, source: str, name: str) -> Cutout:
     _enough(mask, name)
     hard = ((mask > 0.02) & (mask < 0.98)).mean() < 1e-4
     alpha = cv2.GaussianBlur(mask, (0, 0), 0.7) if hard else mask
-    ground = extend(image, _shrunk(mask < 0.02, 1))
+    ground = extend(image, ~_grown(mask >= 0.02, 1))
     return Cutout(image=foreground(image, alpha, ground), alpha=_snap(alpha), source=source)
 
 
@@ -85,14 +86,15 @@ def soft_alpha(image: Pixels, inside: NDArray[np.bool_], ground: Floats) -> Alph
     Where product and ground differ in colour, alpha is the share of the product's colour in the mixture; where they
     hardly differ (white on white), it follows the smoothed outline.
     """
-    sure, away = _shrunk(inside, 2), _shrunk(~inside, 1)
+    sure, away = _shrunk(inside, 2), ~_grown(inside, 1)
     product = extend(image, sure)
     across = product - ground
     contrast = (across**2).sum(2)
     mixed = ((image.astype(np.float32) - ground) * across).sum(2) / np.maximum(contrast, 1)
     outline = np.clip((_smooth_outline(inside) - 0.5) * 1.6 + 0.35, 0, 1)
+    mixed = np.clip((mixed - NOISE) / (1 - 2 * NOISE), 0, 1)
     weight = contrast / (contrast + CONTRAST**2)
-    alpha = weight * np.clip(mixed, 0, 1) + (1 - weight) * outline
+    alpha = weight * mixed + (1 - weight) * outline
     return _snap(np.where(sure, 1, np.where(away, 0, alpha)).astype(np.float32))
 
 
@@ -164,9 +166,14 @@ def _rembg_mask(image: Pixels) -> Alpha:
 
 
 def _shrunk(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Erode by `radius`; the photo's border is no edge."""
+    """Erode by `radius`, from the photo's border too: where an outline runs into it, nothing is sure."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    return cv2.erode(mask.astype(np.uint8), kernel, borderValue=1) > 0
+    return cv2.erode(mask.astype(np.uint8), kernel, borderValue=0) > 0
+
+
+def _grown(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
 
 
 def _snap(alpha: Alpha) -> Alpha:

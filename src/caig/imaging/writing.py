@@ -68,7 +68,8 @@ def read_source_type(data: bytes) -> str | None:
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise InputError(name, expected=f"one of {', '.join(allowed)}", got=repr(value), next_step="Choose one of these.")
+        expected = f"one of {', '.join(allowed)}"
+        raise InputError(name, expected=expected, got=repr(value), next_step="Choose one of these.")
 
 
 def _options(kind: str, xmp: bytes, quality: int) -> dict[str, object]:
