@@ -16,7 +16,8 @@ app = App(
     name="caig",
     help="Product photo and title in, ad images ranked by predicted click-through rate out.",
     version=f"caig {__version__}",
-    help_epilogue="Exit codes: 0 all done, 1 some products failed, 2 a fault of the command or a file, 130 interrupted.",
+    suppress_keyboard_interrupt=False,
+    help_epilogue="Exit codes: 0 done, 1 some products failed, 2 a fault of the command or a file, 130 interrupted.",
 )
 app.command("caig.cli.generate:generate", name="generate", help="Make ranked ads of a product or a catalogue.")
 app.command("caig.cli.single:describe", name="describe", help="Write background descriptions for a product.")
@@ -32,9 +33,9 @@ app.command(train)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what the user did wrong is one line on stderr."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    tokens = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        result = app(list(arguments) or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _fault(f"{error} See: caig --help".replace("\n", " "))
     except (CaigError, OSError) as error:

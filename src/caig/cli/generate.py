@@ -14,7 +14,7 @@ from caig.data.catalog import Catalog, read_catalog
 from caig.errors import InputError
 from caig.recipes.generate import Config, run, say
 from caig.recipes.generate_report import PAGE, Report, write_strip
-from caig.types import Placement, Product
+from caig.types import Placement
 
 
 def generate(
@@ -68,7 +68,8 @@ def demo(*, out: Annotated[Path, Parameter(help="Folder for the results.")] = Pa
     """Make four ads of a product photo that ships with caig, a ranked strip and a page."""
     with as_file(files("caig") / "demo") as folder:
         catalog = read_catalog(folder / "product.csv")
-        report = run(Config(out=out), _pipeline("embedded", "embedded", "embedded", "auto"), catalog.products, strict=True)
+        pipeline = _pipeline("embedded", "embedded", "embedded", "auto")
+        report = run(Config(out=out), pipeline, catalog.products, strict=True)
         strip = write_strip(report, catalog.products[0])
     _print(report)
     print(strip)
@@ -97,7 +98,7 @@ def _source(
 def _reject(when: str, values: dict[str, object]) -> None:
     for name, value in values.items():
         if value:
-            raise InputError(name, expected=f"no such option {when}", got=f"{value}", next_step="Leave it out.")
+            raise InputError(name, expected=f"no such option {when}", got=f"'{value}'", next_step="Leave it out.")
 
 
 def _parse_mapping(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from caig.errors import InputError
+from caig.pipeline import check_product
 from caig.recipes.generate import Config
 from caig.types import Product
 
@@ -43,19 +43,18 @@ RewardName = Annotated[str, Parameter(name="--reward-model", help=f"Predicts the
 
 
 def product_from(image: Path, title: str, category: str, mask: Path | None) -> Product:
-    """Return the product of a command line, its photo checked; its id is the photo's name without suffix.
+    """Return the product of a command line, its files checked; its id is the photo's name without suffix.
 
     Raises:
         InputError: the title is empty, or the photo or mask cannot be read.
     """
     from caig.imaging.reading import read_photo
 
-    if not title.strip():
-        hint = "Say what the product is, as its shop does."
-        raise InputError("--title", expected="a text", got="an empty one", next_step=hint)
+    product = Product(id=image.stem, title=" ".join(title.split()), category=category, image=image, mask=mask)
+    check_product(product)
     for path in filter(None, (image, mask)):
         read_photo(path)
-    return Product(id=image.stem, title=" ".join(title.split()), category=category, image=image, mask=mask)
+    return product
 
 
 def quiet() -> None:

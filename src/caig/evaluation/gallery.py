@@ -104,8 +104,7 @@ def render(
 
 def ranked_strip(images: Sequence[Pixels], captions: Sequence[str], height: int = 360) -> Pixels:
     """Return the pictures side by side, `height` pixels high, each above its caption (lines parted by a newline)."""
-    pictures = [Image.fromarray(image) for image in images]
-    pictures = [p.resize((max(1, round(p.width * height / p.height)), height), Image.Resampling.LANCZOS) for p in pictures]
+    pictures = [_scaled_to(height, Image.fromarray(image)) for image in images]
     gap, footer = height // 30, height // 6
     font = ImageFont.load_default(height / 21)
     width = sum(picture.width + gap for picture in pictures) + gap
@@ -116,6 +115,11 @@ def ranked_strip(images: Sequence[Pixels], captions: Sequence[str], height: int 
         draw.multiline_text((left + 2, height + 2 * gap), caption, fill="#1f2328", font=font, spacing=6)
         left += picture.width + gap
     return np.asarray(strip)
+
+
+def _scaled_to(height: int, picture: Image.Image) -> Image.Image:
+    width = max(1, round(picture.width * height / picture.height))
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 _SIMULATED = (

@@ -8,24 +8,31 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from caig import __version__
 from caig.artifacts import content_hash, published_folder, read_json_lines, record_hash, write_json_lines
 from caig.data.catalog import RejectedRow, folder_name
 from caig.errors import CaigError, InputError
 from caig.evaluation.gallery import ctr_name, percent, percent_range
+from caig.pipeline import check_count, lay_out, read_cutout
 from caig.recipes.generate_report import MANIFEST, Report, check_out, thumbnail, write_report
-from caig.types import Placement, Product, RankedAd, Size
+from caig.types import Pixels, Placement, Product, RankedAd, Size
 
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 Line = Mapping[str, Any]
+Core = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +62,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise InputError("n", expected="at least 1", got=str(self.n), next_step="Ask for one ad or more.")
+        check_count(self.n)
         if not 1 <= self.quality <= 100:
             hint = "92 is hard to tell from lossless."
             raise InputError("quality", expected="1 to 100", got=str(self.quality), next_step=hint)
@@ -65,12 +71,17 @@ class Config:
 class Pipeline(Protocol):
     """What a run needs: `caig.pipeline.AdPipeline`, or anything with these."""
 
-    prompt_model: Any
-    background_model: Any
-    reward_model: Any
+    @property
+    def cutout(self) -> str:
+        """How photos without mask and alpha are cut out."""
+        ...
+
+    def models(self) -> Mapping[str, Mapping[str, Any]]:
+        """Role -> name and fingerprint of each model."""
+        ...
 
     def generate(
-        self, product: Product, n: int, size: Size, seed: int, placement: Placement
+        self, product: Product, *, n: int, size: Size, seed: int, placement: Placement
     ) -> Sequence[RankedAd]:
         """Return `n` ads of `product`, rank 1 first."""
         ...
@@ -99,8 +110,7 @@ def run(
         InputError: `config.out` is no folder, or holds a page or manifest that caig did not write.
     """
     check_out(config.out)
-    models = models_of(pipeline)
-    keys = [job_key(config, models, product) for product in products]
+    keys = [job_key(config, pipeline, product) for product in products]
     kept = [finished(config, product, key) for product, key in zip(products, keys, strict=True)]
     pace = _Pace(progress, config, todo=kept.count(None), kept=len(products) - kept.count(None))
     lines: list[Line] = []
@@ -110,22 +120,10 @@ def run(
             pace.step(product, done)
         lines += done
     lines += [_failure(row, row.reason, row=row.row) for row in rejected]
-    return write_report(config.out, lines, products, kept=pace.kept, facts=_facts(config, models))
+    return write_report(config.out, lines, products, kept=pace.kept, facts=_facts(config, pipeline))
 
 
-def models_of(pipeline: Pipeline) -> dict[str, dict[str, str | None]]:
-    """Return role -> {name, hash} of the pipeline's models; the hash is None for a team's own that has none."""
-    models = {
-        "prompt": pipeline.prompt_model,
-        "background": pipeline.background_model,
-        "reward": pipeline.reward_model,
-    }
-    return {
-        role: {"name": model.name, "hash": getattr(model, "fingerprint", None)} for role, model in models.items()
-    }
-
-
-def job_key(config: Config, models: Mapping[str, Any], product: Product) -> str:
+def job_key(config: Config, pipeline: Pipeline, product: Product) -> str:
     """Return a hash of all that decides how the product's ads look; a finished product with this key is kept."""
     about = {"id": product.id, "title": product.title, "category": product.category}
     return record_hash(
@@ -135,7 +133,8 @@ def job_key(config: Config, models: Mapping[str, Any], product: Product) -> str:
             "image": _hash_of(product.image),
             "mask": _hash_of(product.mask),
             "settings": {name: value for name, value in vars(config).items() if name != "out"},
-            "models": models,
+            "models": pipeline.models(),
+            "cutout": pipeline.cutout,
             "version": __version__,
         }
     )
@@ -158,16 +157,19 @@ def make(config: Config, pipeline: Pipeline, product: Product, key: str) -> list
         CaigError: the product cannot be used, or its folder is one that caig did not write.
     """
     target = _folder(config, product)
-    _check_product(product, target)
+    _check_folder(product, target)
     ads = pipeline.generate(product, n=config.n, size=config.size, seed=config.seed, placement=config.placement)
-    shared = {"job": key, "models": models_of(pipeline), "caig_version": __version__}
+    core = None if config.format == "png" else _core(config, pipeline, product)
+    shared = {"job": key, "models": pipeline.models(), "caig_version": __version__}
     with published_folder(target) as folder:
-        lines = [_write_ad(config, product, ad, folder, target.name) | shared for ad in ads]
+        lines = [_write_ad(config, product, ad, core, folder, target.name) | shared for ad in ads]
         write_json_lines(folder / MANIFEST, lines)
     return list(lines)
 
 
-def _write_ad(config: Config, product: Product, ad: RankedAd, folder: Path, name: str) -> dict[str, Any]:
+def _write_ad(
+    config: Config, product: Product, ad: RankedAd, core: Core | None, folder: Path, name: str
+) -> dict[str, Any]:
     from caig.imaging.writing import encode
 
     creative = ad.creative
@@ -193,9 +195,24 @@ def _write_ad(config: Config, product: Product, ad: RankedAd, folder: Path, name
         "placement": creative.placement,
         "digital_source_type": config.digital_source_type,
         "predicted_ctr": _predicted(ad),
-        "fidelity": creative.fidelity,
+        "fidelity": replace(creative.fidelity, psnr=None if core is None else _psnr(creative.image, data, core)),
         "seconds": {stage: round(seconds, 3) for stage, seconds in ad.seconds.items()},
     }
+
+
+def _core(config: Config, pipeline: Pipeline, product: Product) -> Core:
+    """Return which pixels of the product's ads are the photo's own."""
+    from caig.imaging.compositing import core_mask
+
+    return core_mask(lay_out(read_cutout(product, pipeline.cutout), config.size, config.placement).product)
+
+
+def _psnr(image: Pixels, data: bytes, core: Core) -> float:
+    """Return the PSNR in dB of the core after lossy encoding."""
+    from caig.imaging.fidelity import psnr
+
+    with Image.open(io.BytesIO(data)) as picture:
+        return round(psnr(image, np.asarray(picture.convert("RGB")), core), 2)
 
 
 def _predicted(ad: RankedAd) -> dict[str, Any]:
@@ -238,10 +255,9 @@ def _failure(about: Product | RejectedRow, reason: str, **more: Any) -> Line:
     }
 
 
-def _check_product(product: Product, target: Path) -> None:
-    for name in ("id", "title"):
-        if not getattr(product, name).strip():
-            raise InputError(name, expected="a text", got="an empty one", next_step=f"Give the product's {name}.")
+def _check_folder(product: Product, target: Path) -> None:
+    if not product.id.strip():
+        raise InputError("product id", expected="a text", got="an empty one", next_step="Give the product an id.")
     if target.exists() and not (target / MANIFEST).is_file():
         raise InputError(
             str(target),
@@ -261,9 +277,9 @@ def _hash_of(source: Any) -> str | None:
     return None if source is None else content_hash(source)
 
 
-def _facts(config: Config, models: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(config: Config, pipeline: Pipeline) -> list[tuple[str, str]]:
     width, height = config.size
-    names = [(f"{role.capitalize()} model", str(model["name"])) for role, model in models.items()]
+    names = [(f"{role.capitalize()} model", str(model["name"])) for role, model in pipeline.models().items()]
     return [("Size", f"{width} × {height}"), ("Seed", str(config.seed)), *names, ("caig", __version__)]
 
 

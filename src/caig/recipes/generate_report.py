@@ -59,7 +59,8 @@ def write_report(
     by_product: dict[str, list[Mapping[str, Any]]] = {}
     for line in ads:
         by_product.setdefault(line["product_id"], []).append(line)
-    cards = [_product_card(out, product, by_product[product.id], side) for product in products if product.id in by_product]
+    shown = [product for product in products if product.id in by_product]
+    cards = [_product_card(out, product, by_product[product.id], side) for product in shown]
     page = gallery.render(cards, [_failure_card(line) for line in failures], basis=basis, facts=facts)
     write_atomic(out / PAGE, page.encode())
     write_json_lines(out / MANIFEST, lines)

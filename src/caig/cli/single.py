@@ -1,0 +1,177 @@
+"""`caig describe`, `caig paint` and `caig score`: one model each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from caig import __version__
+from caig.artifacts import content_hash, to_json
+from caig.cli import options
+from caig.cli.options import DEFAULTS
+from caig.errors import InputError
+from caig.evaluation.gallery import ctr_name, percent, percent_range
+from caig.pipeline import PRODUCT_SIDE, check_count, finish, lay_out, read_cutout
+from caig.seeding import seed_for
+from caig.types import Description, Placement, Product, Score
+
+
+def describe(
+    *,
+    image: options.Image,
+    title: options.Title,
+    n: options.Count = DEFAULTS.n,
+    seed: options.Seed = DEFAULTS.seed,
+    category: options.Category = "",
+    mask: options.Mask = None,
+    cutout: options.CutoutMethod = "auto",
+    prompt_model: options.PromptName = "embedded",
+    json: options.Json = False,
+) -> None:
+    """Write background descriptions for a product, one a line.
+
+    JSON: {"caig", "product": {"id", "title", "category"}, "model", "descriptions": [{"text", "author", "seed"}]}.
+    """
+    from caig.imaging.canvas import on_white
+
+    check_count(n)
+    product = options.product_from(image, title, category, mask)
+    shown = replace(product, image=on_white(read_cutout(product, cutout), PRODUCT_SIDE))
+    model = _load(prompt_model, "prompt")
+    descriptions = model.describe(shown, n, seed=seed_for(seed, product.id, "describe"))
+    if json:
+        print(to_json(_described(product, model.name, descriptions), indent=2))
+    else:
+        print(*(description.text for description in descriptions), sep="\n")
+
+
+def paint(
+    *,
+    image: options.Image,
+    description: Annotated[str, Parameter(help="Of the background, written like a Stable Diffusion prompt.")],
+    out: Annotated[Path, Parameter(help="Picture to write: .png, .webp or .jpg.")],
+    size: options.SizeText = options.SIZE,
+    seed: options.Seed = DEFAULTS.seed,
+    mask: options.Mask = None,
+    scale: options.Scale = DEFAULTS.placement.scale,
+    position: options.Position = options.POSITION,
+    digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
+    cutout: options.CutoutMethod = "auto",
+    background_model: options.BackgroundName = "embedded",
+) -> None:
+    """Paint one ad with your own description of its background; the product itself stays as in the photo."""
+    from caig.imaging.canvas import parse_position, parse_size
+    from caig.imaging.writing import encode, save
+
+    if not description.strip():
+        raise _empty("--description", "Say what the background shows.")
+    product = options.product_from(image, image.stem, "", mask)
+    x, y = parse_position(position)
+    canvas = lay_out(read_cutout(product, cutout), parse_size(size), Placement(scale=scale, x=x, y=y))
+    encode(canvas.image[:1, :1], out.suffix.lstrip("."))  # an unknown format is reported before the painting
+    wish = Description(product_id=product.id, text=description, author="user", seed=seed)
+    model, own_seed = _load(background_model, "background"), seed_for(seed, product.id, "paint", 0)
+    (background,) = model.paint(canvas, [wish], seeds=[own_seed])
+    ad = finish(canvas, wish, background, model=model.name, seed=own_seed)
+    save(out, ad.image, source_type=digital_source_type)
+    print(out)
+
+
+def score(
+    *images: Annotated[Path, Parameter(help="Finished ads of one product.")],
+    title: options.Title,
+    category: options.Category = "",
+    reward_model: options.RewardName = "embedded",
+    json: options.Json = False,
+) -> None:
+    """Predict the CTR of finished ads and the probability that each is clicked more than each other.
+
+    JSON: {"caig", "title", "category", "model", "basis", "images": [{"file", "rank", "utility", "ctr", "low",
+    "high"}], "win_probability": [[row's probability to beat column]]}, images in the order given. Until the reward
+    model was calibrated on a click log, "basis" is "simulated CTR".
+    """
+    from caig.imaging.reading import read_photo
+
+    if not title.strip():
+        raise _empty("--title", "Say what the product is, as its shop does.")
+    if not images:
+        raise InputError("score", expected="one picture or more", got="none", next_step="Name the ads to score.")
+    pictures = [read_photo(path).image for path in images]
+    model = _load(reward_model, "reward")
+    product = Product(id="product", title=title, category=category)
+    scores = model.score(product, pictures, ids=[content_hash(picture) for picture in pictures])
+    if json:
+        print(to_json(_scored(product, model.name, images, scores), indent=2))
+    else:
+        print(_score_table(images, scores))
+
+
+def win_probabilities(scores: Sequence[Score]) -> list[list[float]]:
+    """Return P[i][j]: the probability that picture i is clicked more than picture j, sigmoid(u_i - u_j)."""
+    return [[1 / (1 + math.exp(other.utility - one.utility)) for other in scores] for one in scores]
+
+
+def _described(product: Product, model: str, descriptions: Sequence[Description]) -> dict[str, Any]:
+    return {
+        "caig": __version__,
+        "product": {"id": product.id, "title": product.title, "category": product.category},
+        "model": model,
+        "descriptions": [{"text": d.text, "author": d.author, "seed": d.seed} for d in descriptions],
+    }
+
+
+def _scored(product: Product, model: str, images: Sequence[Path], scores: Sequence[Score]) -> dict[str, Any]:
+    ranks = _ranks(scores)
+    return {
+        "caig": __version__,
+        "title": product.title,
+        "category": product.category,
+        "model": model,
+        "basis": ctr_name(scores[0].basis),
+        "images": [
+            {"file": path, "rank": rank, "utility": s.utility, "ctr": s.ctr, "low": s.low, "high": s.high}
+            for path, rank, s in zip(images, ranks, scores, strict=True)
+        ],
+        "win_probability": [[round(p, 4) for p in row] for row in win_probabilities(scores)],
+    }
+
+
+def _score_table(images: Sequence[Path], scores: Sequence[Score]) -> str:
+    """Two small tables; pictures are numbered by rank so that the matrix stays narrow."""
+    name, ranks = ctr_name(scores[0].basis), _ranks(scores)
+    order = sorted(range(len(scores)), key=lambda index: ranks[index])
+    chances = win_probabilities(scores)
+    rows = [f"rank  {name}  95 % interval    picture"]
+    for index in order:
+        s = scores[index]
+        interval = percent_range(s.low, s.high)
+        rows.append(f"{ranks[index]:>4}  {percent(s.ctr):>{len(name)}}  {interval:<15}  {images[index]}")
+    rows += ["", "probability that the row's picture is clicked more than the column's"]
+    rows.append("      " + "".join(f"{ranks[column]:>6}" for column in order))
+    rows += [f"{ranks[row]:>6}" + "".join(_chance(chances, row, column) for column in order) for row in order]
+    return "\n".join(rows)
+
+
+def _chance(chances: Sequence[Sequence[float]], row: int, column: int) -> str:
+    return "     ·" if row == column else f"{chances[row][column]:>6.2f}"
+
+
+def _ranks(scores: Sequence[Score]) -> list[int]:
+    order = sorted(range(len(scores)), key=lambda index: -scores[index].utility)
+    return [order.index(index) + 1 for index in range(len(scores))]
+
+
+def _load(name: str, role: Any) -> Any:
+    options.quiet()
+    from caig.models.hub import load_model
+
+    return load_model(name, role)
+
+
+def _empty(name: str, next_step: str) -> InputError:
+    return InputError(name, expected="a text", got="an empty one", next_step=next_step)
