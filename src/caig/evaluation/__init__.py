@@ -1,0 +1,1 @@
+"""Measuring: metrics with their intervals, and the page a run leaves behind."""

@@ -1,0 +1,85 @@
+"""Metrics of rankers, each with a 95 % interval.
+
+Pairs and pictures of one product are alike, so intervals resample whole products (cluster bootstrap, percentile
+interval; Efron and Tibshirani 1993, ch. 13): resampling pairs would make them far too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from caig.types import Estimate
+
+Floats = NDArray[np.float64]
+DRAWS = 1000
+
+
+def bootstrap(
+    name: str, statistic: Callable[..., float], clusters: Sequence[str], *columns: ArrayLike, seed: int = 0
+) -> Estimate:
+    """`statistic(*columns)` with a 95 % interval over resampled clusters.
+
+    Args:
+        clusters: the cluster (product) of each row, N of them
+        columns: arrays of N rows, given to `statistic` as rows are drawn
+
+    Returns:
+        Estimate with n = N. ValueError without rows.
+    """
+    arrays = [np.asarray(column) for column in columns]
+    if not len(clusters):
+        raise ValueError(f"{name}: expected at least one row, got none")
+    _, index = np.unique(np.asarray(clusters), return_inverse=True)
+    members = [np.flatnonzero(index == cluster) for cluster in range(index.max() + 1)]
+    rng, values = np.random.default_rng(seed), []
+    for _ in range(DRAWS):
+        rows = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
+        values.append(statistic(*(array[rows] for array in arrays)))
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Estimate(name=name, value=float(statistic(*arrays)), low=float(low), high=float(high), n=len(clusters))
+
+
+def mean(name: str, values: ArrayLike, clusters: Sequence[str], *, seed: int = 0) -> Estimate:
+    """The mean of `values` with its clustered interval."""
+    return bootstrap(name, lambda v: float(v.mean()), clusters, values, seed=seed)
+
+
+def agreement(margin: ArrayLike, order: ArrayLike) -> Floats:
+    """f64[P]: 1 where the sign of `margin` (first minus second) agrees with `order` (1 first better, 0 second), else 0.
+
+    A tie on either side scores 0.5, so that a constant ranker is right half the time. The mean is the pair accuracy.
+    """
+    return 0.5 + 0.5 * np.sign(np.asarray(margin, np.float64)) * np.sign(2 * np.asarray(order, np.float64) - 1)
+
+
+def calibration_error(probability: ArrayLike, outcome: ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error of pair probabilities: sum over bins of share x |mean confidence - mean accuracy|.
+
+    Each pair is seen from its favourite's side (confidence max(p, 1 - p), in 0.5..1), since which picture comes first
+    means nothing; `outcome` is 1, 0 or a probability that the first is better. Equal-width bins (Guo et al. 2017,
+    eq. 3). Range 0 to 1.
+    """
+    p, y = np.asarray(probability, np.float64), np.asarray(outcome, np.float64)
+    confidence, accuracy = np.maximum(p, 1 - p), np.where(p >= 0.5, y, 1 - y)
+    bucket = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+    gaps = np.bincount(bucket, weights=confidence - accuracy, minlength=bins)
+    return float(np.abs(gaps).sum() / len(p))
+
+
+def kendall_tau(first: ArrayLike, second: ArrayLike) -> float:
+    """Kendall's tau-b of two scores of the same N items, -1 to 1; 0 where one of them is constant.
+
+    (concordant - discordant) / sqrt(pairs untied in first x pairs untied in second).
+    """
+    a, b = (_signs(np.asarray(scores, np.float64)) for scores in (first, second))
+    untied = np.sqrt((a != 0).sum() * (b != 0).sum())
+    return float((a * b).sum() / untied) if untied else 0.0
+
+
+def _signs(scores: Floats) -> Floats:
+    """Sign of the difference of every pair of items."""
+    one, other = np.triu_indices(len(scores), 1)
+    return np.sign(scores[one] - scores[other])

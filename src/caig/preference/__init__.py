@@ -1,0 +1,1 @@
+"""Preference learning: losses as pure functions."""
