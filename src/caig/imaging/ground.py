@@ -20,6 +20,7 @@ Mask = NDArray[np.bool_]
 RING = 0.02  # width of the border ring over the shorter side
 PLAIN_SHARE = 0.6  # of the ring that must fit the model
 MOST_NOISE = 6.0  # levels
+LEAST = 4.5  # levels of difference that an even area needs: white paper on white has 7, JPEG blocks up to 4
 STRONG = 30.0  # levels of difference that JPEG ringing does not reach
 
 
@@ -52,7 +53,8 @@ def segment(image: Pixels, ground: Ground) -> Mask:
     mask = mask & ~soft_shadow(image, ground, mask)
     mask = mask & ~mirror_image(differs, mask)
     mask = _even_outline(mask, differs > STRONG)
-    return sensible_parts(_solid(straighten(mask) | (mask & (differs > 2 * STRONG))))
+    mask = sensible_parts(_solid(straighten(mask) | (mask & (differs > 2 * STRONG))))
+    return mask & ~through_holes(differs, mask, ground)
 
 
 def difference(image: Pixels, ground: Ground) -> Floats:
@@ -63,7 +65,7 @@ def difference(image: Pixels, ground: Ground) -> Floats:
 
 def threshold(ground: Ground) -> float:
     """Levels of difference that count: above the noise, below the faint edge of white paper on white."""
-    return float(np.clip(4 * ground.noise, 4.5, 24))
+    return float(np.clip(4 * ground.noise, LEAST, 24))
 
 
 def soft_shadow(image: Pixels, ground: Ground, mask: Mask) -> Mask:
@@ -79,6 +81,31 @@ def soft_shadow(image: Pixels, ground: Ground, mask: Mask) -> Mask:
     reached = _connected_to(passable, ~mask) & mask
     shadow = _ramps(_open(reached, 1), mask, differs)
     return shadow | (_grow(shadow, 4) & mask & neutral & (slope < 12))  # its darkest part, at the contact
+
+
+def through_holes(differs: Floats, mask: Mask, ground: Ground) -> Mask:
+    """Enclosed areas where the ground shows through, as in a mug's handle: broad, as even as the ground itself, and
+    with a sharp rim all around, which blown-out highlights do not have."""
+    like = mask & (differs <= max(1.0, 3 * ground.noise))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(_open(like, 2).astype(np.uint8), connectivity=4)
+    holes = np.zeros_like(mask)
+    for label in range(1, count):
+        area = labels == label
+        rim = _grow(area, 5) & ~_grow(area, 4)
+        if stats[label, cv2.CC_STAT_AREA] >= max(0.003 * mask.sum(), 40) and np.percentile(differs[rim], 15) > STRONG:
+            holes |= _grow(area, 2) & (differs <= threshold(ground))
+    return holes
+
+
+def faint_remainder(image: Pixels, ground: Ground, mask: Mask) -> float:
+    """Area that differs from the ground too faintly to be cut out, over the area of `mask`: product that is lost.
+
+    The lowest quarter is left out, for that is where shadows end.
+    """
+    faint = difference(image, ground) > max(1.2, 4 * ground.noise)
+    rows = np.flatnonzero(mask.any(1))
+    faint[int(rows[0] + 0.75 * np.ptp(rows)) :] = False
+    return float(_open(faint & ~_grow(mask, 2), 2).sum() / mask.sum())
 
 
 def sensible_parts(mask: Mask) -> Mask:
@@ -148,16 +175,21 @@ def _connected_to(passable: Mask, seeds: Mask) -> Mask:
 
 
 def _ramps(candidates: Mask, mask: Mask, differs: Floats) -> Mask:
-    """Those candidate areas that rise slowly from the ground: at their rim they differ far less than at their heart.
+    """Those candidate areas that reach down to the base and rise slowly from the ground: at their rim they differ far
+    less than at their heart.
 
     White paper on white reaches its full (small) difference within a pixel or two, so it is no ramp.
     """
     count, labels = cv2.connectedComponents(candidates.astype(np.uint8), connectivity=8)
+    rows = np.flatnonzero(mask.any(1))
+    low = rows[0] + 0.75 * np.ptp(rows) if rows.size else 0
     rim = candidates & _grow(~mask, 2)
     keep = np.zeros(count, bool)
     for label in range(1, count):
-        edge = differs[rim & (labels == label)]
-        keep[label] = edge.size >= 4 and float(np.median(edge)) < 0.4 * np.percentile(differs[labels == label], 90)
+        area = labels == label
+        edge = differs[rim & area]
+        gentle = edge.size >= 4 and float(np.median(edge)) < 0.4 * np.percentile(differs[area], 90)
+        keep[label] = gentle and np.flatnonzero(area.any(1))[-1] >= low
     return keep[labels] & candidates
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from caig.errors import CutoutError, InputError, MissingExtraError
 from caig.imaging.fill import extend
-from caig.imaging.ground import model_ground, segment
+from caig.imaging.ground import faint_remainder, model_ground, segment
 from caig.imaging.reading import Photo
 from caig.types import Alpha, Cutout, Pixels
 
@@ -19,6 +19,7 @@ METHODS = ("auto", "plain-ground", "rembg")
 LONGEST = 4096  # a canvas has at most 2048 a side: more photo than this is averaged down first
 MARGIN = 3  # pixels kept around the product
 LEAST, MOST = 0.005, 0.98  # share of the photo that a product can cover
+MOST_LOST = 0.08  # of the product's area: more than JPEG blocks, less than a lid
 CONTRAST = 25.0  # levels between product and ground at which colours and outline count alike for alpha
 NOISE = 0.06  # of alpha: what JPEG ringing makes of full and empty pixels
 Floats = NDArray[np.float32]
@@ -54,6 +55,10 @@ def _from_ground(image: Pixels, name: str) -> Cutout:
         raise CutoutError(name, expected="a product on a plain ground", got=got, next_step=NEXT)
     inside = segment(image, ground)
     _trust(inside, name)
+    lost = faint_remainder(image, ground, inside)
+    if lost > MOST_LOST:
+        raise CutoutError(name, expected="a product that stands out from its ground", next_step=NEXT,
+                          got=f"one of which an area of {lost:.0%} hardly differs from it")
     alpha = soft_alpha(image, inside, ground.colour)
     return Cutout(image=foreground(image, alpha, ground.colour), alpha=alpha, source="plain-ground")
 
