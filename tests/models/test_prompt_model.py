@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
 
-from caig.data.captions import sample_description
 from caig.errors import CheckpointError, ImageError, InputError
 from caig.models.mllm import BackboneSize, answer_logits, build_backbone, encode, load_mllm, save_mllm
 from caig.models.prompt_model import TRIES, PromptModel, choose_distinct, gumbel_max, nucleus
