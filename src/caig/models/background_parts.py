@@ -7,11 +7,15 @@ from collections.abc import Iterable
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-GROUPS = 16  # channels per level must be multiples
+GROUPS = 16  # normalisation groups of the UNet; channels per level must be multiples
+VAE_GROUPS = 2  # many small groups normalise a smooth crop's colour away, and the autoencoder stays grey
 TEXT_WIDTH, TEXT_LAYERS, TEXT_TOKENS = 192, 4, 48
 VOCABULARY = 2000
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -19,17 +23,70 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 def build_autoencoder(channels: tuple[int, int, int, int]) -> AutoencoderKL:
     """f8 (four levels), 4 latent channels: what the stock inpainting pipeline takes."""
-    return AutoencoderKL(
+    model = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=channels,
         layers_per_block=1,
         latent_channels=4,
-        norm_num_groups=GROUPS,
+        norm_num_groups=VAE_GROUPS,
         mid_block_add_attention=False,
         sample_size=256,
         scaling_factor=1.0,
     )
+    with torch.no_grad():
+        start_as_average_pooling(model)
+    return model
+
+
+def start_as_average_pooling(model: AutoencoderKL) -> None:
+    """Set the first weights so that three latent channels are the picture averaged over 8×8 pixels.
+
+    From random weights this autoencoder stays grey for thousands of steps: group norms take a smooth crop's colour
+    away. Here RGB rides channels 0 to 2 of the residual stream from end to end, and constants in the last block's
+    other channels fix the scale of the last norm. Everything stays trainable; the architecture is the stock one.
+    """
+    for module in model.modules():
+        if isinstance(module, ResnetBlock2D):
+            module.conv2.weight[:3] = 0  # the residual branch leaves the colours alone
+            module.conv2.bias[:3] = 0
+            if module.conv_shortcut is not None:
+                _pass_colours(module.conv_shortcut)
+        elif isinstance(module, Downsample2D):
+            _pass_colours(module.conv, taps=((0, 0), (0, 1), (1, 0), (1, 1)))
+        elif isinstance(module, Upsample2D):
+            _pass_colours(module.conv)
+    encoder, decoder = model.encoder, model.decoder
+    _pass_colours(encoder.conv_in)
+    _pass_colours(decoder.conv_in)
+    _read_colours(encoder.mid_block.resnets[-1], encoder.conv_norm_out, encoder.conv_out)
+    _read_colours(decoder.up_blocks[-1].resnets[-1], decoder.conv_norm_out, decoder.conv_out)
+    for conv in (model.quant_conv, model.post_quant_conv):
+        conv.weight.copy_(torch.eye(conv.out_channels)[:, :, None, None])
+        conv.bias.zero_()
+    model.quant_conv.weight[4:] = 0
+    model.quant_conv.bias[4:] = -6.0  # log variance
+
+
+def _pass_colours(conv: nn.Conv2d, taps: tuple[tuple[int, int], ...] | None = None) -> None:
+    """Make `conv` hand channels 0 to 2 on unchanged, averaged over `taps` (default: its centre)."""
+    taps = taps or ((conv.kernel_size[0] // 2, conv.kernel_size[1] // 2),)
+    conv.weight[:3] = 0
+    conv.bias[:3] = 0
+    for channel in range(3):
+        for row, column in taps:
+            conv.weight[channel, channel, row, column] = 1 / len(taps)
+
+
+def _read_colours(block: ResnetBlock2D, norm: nn.GroupNorm, conv: nn.Conv2d) -> None:
+    """Make norm, SiLU and `conv` give channels 0 to 2 of `block`'s output back, nearly linearly."""
+    level, shift, group = 4.0, 6.0, norm.num_channels // norm.num_groups
+    block.conv2.bias[3:group] = level * torch.tensor([1.0, -1.0]).repeat(group)[: group - 3]
+    norm.bias[:3] = shift  # SiLU is linear up there
+    conv.weight[:3] = 0
+    for channel in range(3):
+        conv.weight[channel, channel, 1, 1] = level
+    conv.bias[:3] = -level * shift
 
 
 def build_tokenizer(texts: Iterable[str]) -> CLIPTokenizer:

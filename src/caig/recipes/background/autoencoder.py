@@ -56,7 +56,7 @@ def build_seeded(config: Config) -> AutoencoderKL:
     """A fresh autoencoder whose weights depend on the seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(config.seed, "autoencoder"))
-        return build_autoencoder(config.autoencoder_channels).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        return build_autoencoder(config.autoencoder_channels).to(memory_format=torch.channels_last)  # pyright: ignore
 
 
 def load_pictures(config: Config) -> list[NDArray[np.uint8]]:
@@ -83,7 +83,7 @@ def autoencoder_losses(
     with torch.set_grad_enabled(not finishing):
         posterior = model.encode(target).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
         latents = posterior.sample(generator)
-    if not finishing and rng.random() < 0.25:
+    if not finishing and step > 500 and rng.random() < 0.25:
         latents, target = F.avg_pool2d(latents, 2), F.avg_pool2d(target, 2)
     painted = model.decode(latents).sample  # pyright: ignore[reportAttributeAccessIssue]
     kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
