@@ -132,8 +132,8 @@ def test_score(caig, tmp_path: Path) -> None:
     assert done.out == (
         "rank  simulated CTR  95 % interval    picture\n"
         "   1          3.2 %  1.6 to 6.4 %     light.png\n"
-        "   2          1.6 %  0.8 to 3.2 %     middle.png\n"
-        "   3          0.8 %  0.4 to 1.6 %     dark.png\n"
+        "   2          1.6 %  0.80 to 3.2 %    middle.png\n"
+        "   3         0.80 %  0.40 to 1.6 %    dark.png\n"
         "\n"
         "probability that the row's picture is clicked more than the column's\n"
         "           1     2     3\n"

@@ -48,10 +48,10 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
          "or AVIF image, got a file that is none of these. Save the photo as PNG or JPEG."),
         ((*ONE, "--mask", "none.png"), "none.png: expected an image file, got no such file. Check the path; in a "
          "catalogue it is relative to the file."),
-        (("describe", "--image", "photo.png", "--title", ""), "title of product 'photo': expected some words, got none. "
-         "Say what the product is."),
-        (("describe", "--image", "photo.png", "--title", "Box", "-n", "0"), "n: expected at least 1 ad per product, got "
-         "0. Ask for 1 or more."),
+        (("describe", "--image", "photo.png", "--title", ""), "title of product 'photo': expected some words, got "
+         "none. Say what the product is."),
+        (("describe", "--image", "photo.png", "--title", "Box", "-n", "0"), "n: expected at least 1 ad per product, "
+         "got 0. Ask for 1 or more."),
         (("paint", "--image", "photo.png", "--description", " ", "--out", "a.png"), "--description: expected a text, "
          "got an empty one. Say what the background shows."),
         (("paint", "--image", "photo.png", "--description", "x", "--out", "a.bmp"), "format: expected one of png, "
@@ -79,8 +79,8 @@ def test_bad_input(caig, tmp_path: Path, arguments: tuple[str, ...], message: st
     [
         ("nowhere", "prompt model: expected embedded, a folder, owner/name on the hub, or python:module:factory, got "
          "'nowhere'. Check the name or the path."),
-        ("owner/unknown", "prompt model 'owner/unknown': expected a local folder, or a checkpoint in the hub cache, got "
-         "neither, and the hub can't be reached. On a machine with network run: hf download owner/unknown"),
+        ("owner/unknown", "prompt model 'owner/unknown': expected a local folder, or a checkpoint in the hub cache, "
+         "got neither, and the hub can't be reached. On a machine with network run: hf download owner/unknown"),
         ("python:nowhere:factory", "python:nowhere:factory: expected python:module:factory, got No module named "
          "'nowhere'. Check the import path."),
         ("python:cli_fakes:no_model", "python:cli_fakes:no_model: expected a factory of a prompt model "),

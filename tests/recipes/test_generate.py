@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -184,20 +185,19 @@ def test_a_changed_setting_makes_the_ads_again(
 
 def test_every_input_and_model_is_part_of_the_key(tmp_path: Path, products: list[Product]) -> None:
     config, pipeline, product = small(tmp_path), FakePipeline(), products[0]
-    about = {"id": product.id, "title": product.title, "category": product.category, "image": product.image}
+    assert isinstance(product.image, Path)
     key = job_key(config, pipeline, product)
-    assert key == job_key(small(tmp_path, out=tmp_path / "elsewhere"), pipeline, Product(**about))
-    assert key != job_key(config, pipeline, Product(**about | {"category": "wine"}))
-    assert key != job_key(config, pipeline, Product(**about | {"title": "Wine"}))
-    assert key != job_key(config, pipeline, Product(**about, attributes={"color": "red"}))
-    assert key != job_key(config, pipeline, Product(**about, mask=product.image))
+    assert key == job_key(small(tmp_path, out=tmp_path / "elsewhere"), pipeline, replace(product))
+    assert key != job_key(config, pipeline, replace(product, category="wine"))
+    assert key != job_key(config, pipeline, replace(product, title="Wine"))
+    assert key != job_key(config, pipeline, replace(product, attributes={"color": "red"}))
+    assert key != job_key(config, pipeline, replace(product, mask=product.image))
     pipeline.cutout = "rembg"
     assert key != job_key(config, pipeline, product)
     pipeline.cutout, pipeline.reward = "auto", "r2"
     assert key != job_key(config, pipeline, product)
     pipeline.reward = "r1"
     assert key == job_key(config, pipeline, product)
-    assert isinstance(product.image, Path)
     Image.new("RGB", (40, 60), "white").save(product.image)
     assert key != job_key(config, pipeline, product)
 
@@ -213,22 +213,23 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, products: list[Product]) -
 
 def test_a_bad_product_fails_alone(tmp_path: Path, products: list[Product]) -> None:
     fault = CutoutError("0.png", expected="a plain ground", got="a busy one", next_step="Give a mask.")
-    pipeline = FakePipeline({"wine": fault, "milk": ValueError("surprise")})
-    rejected = [RejectedRow(row=4, id="", title="<i>No id", reason="id: expected a text", image=products[0].image)]
+    pipeline = FakePipeline({"wine": fault, "milk": ValueError("sur\nprise\n")})
+    photo = tmp_path / "photos/0.png"
+    rejected = [RejectedRow(row=4, id="", title="<i>No id", reason="id: expected a text", image=photo)]
     report = run(small(tmp_path), pipeline, products, rejected=rejected, progress=QUIET)
     assert report.exit_code == 1
     assert [line["product_id"] for line in report.ads] == ["a/b", "a/b"]
     failed = [line for line in manifest(report) if line["status"] == "failed"]
     assert [(line["product_id"], line.get("row"), line["reason"]) for line in failed] == [
         ("wine", None, "0.png: expected a plain ground, got a busy one. Give a mask."),
-        ("milk", None, "unexpected ValueError: surprise"),
+        ("milk", None, "unexpected ValueError: sur prise"),
         ("", 4, "id: expected a text"),
     ]
-    assert "surprise" in failed[1]["traceback"] and "traceback" not in failed[0]
+    assert "prise" in failed[1]["traceback"] and "traceback" not in failed[0]
     assert all(line["thumbnail"].startswith("data:image/webp;base64,") for line in failed)
     assert sorted(path.name for path in report.out.iterdir()) == ["a%2Fb", "index.html", "manifest.jsonl"]
     page = (report.out / "index.html").read_text()
-    for text in ("a busy one", "surprise", "row 4", "<i>No id", "3 products failed"):
+    for text in ("a busy one", "sur prise", "row 4", "<i>No id", "3 products failed"):
         assert text in unescape(page)
     assert page.count(failed[0]["thumbnail"]) == 2  # of wine and of the row with the same photo
 
@@ -248,7 +249,7 @@ def test_the_page_stands_alone_and_escapes_texts(tmp_path: Path, products: list[
     assert "Title of &lt;wine&gt;" in page and "&lt;b&gt;scene&lt;/b&gt; 1" in page
     assert "<b>scene" not in page and "<script" not in page
     assert "simulated CTR" in page and "simulated click log" in page
-    assert "<strong>4 %</strong>" in page and "95 % interval 2 to 8 %" in page
+    assert "<strong>4.0 %</strong>" in page and "95 % interval 2.0 to 8.0 %" in page
     assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", page))
 
 
@@ -273,8 +274,8 @@ def test_other_formats(tmp_path: Path, products: list[Product], format: str, suf
     ("path", "message"),
     [
         ("out", "expected a folder, got the file "),
-        ("out/index.html", "expected an empty folder or one of an earlier run, got one with a index.html of something else"),
-        ("out/manifest.jsonl", "expected an empty folder or one of an earlier run, got one with a manifest.jsonl of"),
+        ("out/index.html", "of an earlier run, got one with a index.html of something else. Choose another --out."),
+        ("out/manifest.jsonl", "of an earlier run, got one with a manifest.jsonl of something else. Choose another"),
     ],
 )
 def test_files_of_others_are_left_alone(
@@ -308,7 +309,7 @@ def test_progress_says_what_is_left(tmp_path: Path, products: list[Product]) -> 
         f"2 to do, 1 done before: 2 ads of 72x64 each into {tmp_path / 'out'}; "
         "the first product tells how long the rest takes",
         "[1/2] a/b: failed: 1.png: expected a plain ground, got a busy one. Give a mask.; about 0 s left",
-        "[2/2] milk: 2 ads, best simulated CTR 4 % (2 to 8 %)",
+        "[2/2] milk: 2 ads, best simulated CTR 4.0 % (2.0 to 8.0 %)",
     ]
 
 

@@ -60,8 +60,9 @@ def ctr_name(basis: str) -> str:
 
 
 def percent(rate: float) -> str:
-    """Write a rate in 0 to 1 as a percentage with two significant figures, e.g. "3.1 %" or "0.42 %"."""
-    return f"{float(f'{100 * rate:.2g}'):g} %"
+    """Write a rate in 0 to 1 as a percentage with two figures, e.g. "31 %", "4.0 %" or "0.42 %"."""
+    value = 100 * rate
+    return f"{value:.0f} %" if value >= 9.95 else f"{value:#.2g} %"
 
 
 def percent_range(low: float, high: float) -> str:
@@ -80,7 +81,7 @@ def data_uri(image: Pixels, side: int) -> str:
 
 def thumbnail_side(ads: int) -> int:
     """Return the longer side of thumbnails in pixels: smaller on pages with many ads, so that they stay usable."""
-    return 384 if ads <= 100 else 256 if ads <= 1000 else 160
+    return 480 if ads <= 100 else 256 if ads <= 1000 else 160
 
 
 def render(
@@ -93,7 +94,6 @@ def render(
     page = Template(resources.files("caig.evaluation").joinpath("gallery.html").read_text(encoding="utf-8"))
     return page.substitute(
         generator=GENERATOR,
-        heading=escape(products[0].title if len(products) == 1 and not failures else "Ranked ad images"),
         summary=_summary(len(products), ads, len(failures), name),
         note="" if basis == CLICK_LOG else _SIMULATED,
         facts="".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in facts),

@@ -247,7 +247,7 @@ def _failure(about: Product | RejectedRow, reason: str, **more: Any) -> Line:
         "status": "failed",
         "product_id": about.id,
         "title": about.title,
-        "reason": reason,
+        "reason": " ".join(reason.split()),
         "photo": about.image if isinstance(about.image, Path) else None,
         "thumbnail": thumbnail(about.image, side=160),
         **more,
