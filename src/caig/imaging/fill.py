@@ -27,9 +27,14 @@ def _push_pull(premultiplied: Floats, weight: Floats) -> Floats:
     height, width = weight.shape
     half = ((width + 1) // 2, (height + 1) // 2)
     small_weight = cv2.resize(cv2.blur(weight, (3, 3)), half, interpolation=cv2.INTER_AREA)
-    small = cv2.resize(cv2.blur(premultiplied, (3, 3)), half, interpolation=cv2.INTER_AREA)
+    small = _resized(cv2.blur(premultiplied, (3, 3)), half, cv2.INTER_AREA)
     gain = np.minimum(small_weight * 4, 1) / np.maximum(small_weight, 1e-6)  # a quarter of known pixels is enough
     coarse = _push_pull(small * gain[..., None], small_weight * gain)
-    far = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    far = _resized(coarse, (width, height), cv2.INTER_LINEAR)
     trust = weight[..., None]
     return known * trust + far * (1 - trust)
+
+
+def _resized(values: Floats, size: tuple[int, int], method: int) -> Floats:
+    """Resize to `size` (W, H) as [H, W, C]: OpenCV drops, or chokes on, an axis of one channel."""
+    return cv2.resize(values.squeeze(), size, interpolation=method).reshape(size[1], size[0], -1)
