@@ -32,14 +32,12 @@ def content_hash(content: bytes | NDArray[Any]) -> str:
 
 def record_hash(record: Any) -> str:
     """Return the content hash of anything `to_json` can write; the order of mapping keys does not count."""
-    return content_hash(to_json(record, sort_keys=True).encode())
+    return content_hash(json.dumps(record, sort_keys=True, default=_plain).encode())
 
 
-def to_json(record: Any, *, sort_keys: bool = False, indent: int | None = None) -> str:
+def to_json(record: Any, *, indent: int | None = None) -> str:
     """Write `record` as JSON; dataclasses become objects, paths and dates become text, NumPy numbers plain ones."""
-    return json.dumps(
-        record, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys, indent=indent, default=_plain
-    )
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=indent, default=_plain)
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -83,7 +83,12 @@ def test_a_catalogue_with_bad_rows_goes_on_and_resumes(caig, tmp_path: Path) -> 
     assert [line["product_id"] for line in lines if line["status"] == "failed"] == ["torn", "none"]
     (tmp_path / "torn.png").write_bytes((tmp_path / "photo.png").read_bytes())
     again = caig(*command, fakes=ALL)
-    assert again.err.splitlines()[0].startswith("1 to do, 2 done before: 2 ads of 64x64 each into out")
+    assert again.err.splitlines() == [
+        "row 3 none: failed: image: expected a file, got none.png, which does not exist. Correct the path.",
+        "1 product to do, 2 done before: 2 ads of 64x64 each into out",
+        "[1/1] torn: 2 ads, best simulated CTR " + again.err.splitlines()[2].partition("simulated CTR ")[2],
+        "1 product failed; out/index.html says why",
+    ]
     assert again.code == 1  # the row without a photo is still there
 
 

@@ -140,5 +140,5 @@ def test_ctrl_c_ends_quietly(caig, monkeypatch: pytest.MonkeyPatch) -> None:
     done = caig(*ONE, fakes=ALL)
     assert done.code == 130
     assert done.err.splitlines()[-1] == (
-        "interrupted; finished products are kept: run the same command again to go on"
+        "interrupted; what is finished is kept: run the same command again to go on"
     )

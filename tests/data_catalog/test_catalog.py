@@ -164,6 +164,20 @@ def test_a_path_that_climbs_out_is_rejected(shop: Path) -> None:
     )
 
 
+def test_values_that_no_file_can_have(shop: Path) -> None:
+    rows = [
+        {"id": "a\ud800", "title": "Half\ud83d a\nface", "image": "wine.png"},
+        {"id": "b", "title": "B", "image": "x" * 5000},
+        {"id": "c", "title": "C", "image": "a\0\ud800\nb.png"},
+        {"id": "d", "title": "D", "image": 7},
+    ]
+    catalog = read_catalog(write(shop, "p.json", json.dumps(rows)))
+    assert [(product.id, product.title) for product in catalog.products] == [("a?", "Half? a face")]
+    assert reasons(catalog)[2].endswith("x, which does not exist. Correct the path.")
+    assert reasons(catalog)[3] == "image: expected a file, got a\0? b.png, which does not exist. Correct the path."
+    assert reasons(catalog)[4] == "image: expected a path, got int. Give the path of a file."
+
+
 def test_a_rejected_row_keeps_what_is_known_of_it(shop: Path) -> None:
     (row,) = read_catalog(write(shop, "p.csv", "id,title,image\nw1,,wine.png\n")).rejected
     assert (row.row, row.id, row.title, row.image) == (1, "w1", "", shop / "wine.png")

@@ -306,11 +306,25 @@ def test_progress_says_what_is_left(tmp_path: Path, products: list[Product]) -> 
     run(small(tmp_path), FakePipeline(), products[:1], progress=QUIET)
     run(small(tmp_path), FakePipeline({"a/b": fault}), products, progress=lines.append)
     assert lines == [
-        f"2 to do, 1 done before: 2 ads of 72x64 each into {tmp_path / 'out'}; "
+        f"2 products to do, 1 done before: 2 ads of 72x64 each into {tmp_path / 'out'}; "
         "the first product tells how long the rest takes",
         "[1/2] a/b: failed: 1.png: expected a plain ground, got a busy one. Give a mask.; about 0 s left",
         "[2/2] milk: 2 ads, best simulated CTR 4.0 % (2.0 to 8.0 %)",
     ]
+
+
+def test_rejected_rows_are_named_first(tmp_path: Path, products: list[Product]) -> None:
+    lines: list[str] = []
+    rejected = [RejectedRow(row=2, id="beer", title="", reason="title: expected a text, got an empty one.")]
+    run(small(tmp_path), FakePipeline(), products[:1], rejected=rejected, progress=lines.append)
+    assert lines[0] == "row 2 beer: failed: title: expected a text, got an empty one."
+
+
+def test_a_photo_that_cannot_be_opened_fails_alone(tmp_path: Path, products: list[Product]) -> None:
+    gone = replace(products[0], image=tmp_path / "photos")  # a folder: reading it raises an OSError
+    fault = CutoutError("photos", expected="a photo", got="a folder", next_step="Name a photo.")
+    report = run(small(tmp_path), FakePipeline({"wine": fault}), [gone, products[1]], progress=QUIET)
+    assert ([line["product_id"] for line in report.failures], len(report.ads)) == (["wine"], 2)
 
 
 def test_ranked_strip(tmp_path: Path, products: list[Product]) -> None:

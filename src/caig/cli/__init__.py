@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CaigError, OSError) as error:
         return _fault(str(error))
     except KeyboardInterrupt:
-        print("interrupted; finished products are kept: run the same command again to go on", file=sys.stderr)
+        print("interrupted; what is finished is kept: run the same command again to go on", file=sys.stderr)
         return INTERRUPTED
     return result if isinstance(result, int) else 0
 

@@ -12,6 +12,7 @@ from caig.cli import options
 from caig.cli.options import DEFAULTS
 from caig.data.catalog import Catalog, read_catalog
 from caig.errors import InputError
+from caig.evaluation.gallery import count
 from caig.recipes.generate import Config, run, say
 from caig.recipes.generate_report import PAGE, Report, write_strip
 from caig.types import Placement
@@ -128,4 +129,4 @@ def _print(report: Report) -> None:
         print(report.out / line["file"])
     print(report.out / PAGE)
     if report.failures:
-        say(f"{len(report.failures)} products failed; {report.out / PAGE} says why")
+        say(f"{count(len(report.failures), 'product')} failed; {report.out / PAGE} says why")

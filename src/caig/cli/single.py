@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from cyclopts import Parameter
+from numpy.typing import NDArray
 
 from caig import __version__
 from caig.artifacts import content_hash, to_json
@@ -19,6 +20,8 @@ from caig.evaluation.gallery import ctr_name, percent, percent_range
 from caig.pipeline import PRODUCT_SIDE, check_count, finish, lay_out, read_cutout
 from caig.seeding import seed_for
 from caig.types import Description, Placement, Product, Score
+
+Chances = NDArray[np.float64]  # [n, n]: probability that the row's picture is clicked more than the column's
 
 
 def describe(
@@ -103,17 +106,15 @@ def score(
         raise InputError("score", expected="one picture or more", got="none", next_step="Name the ads to score.")
     pictures = [read_photo(path).image for path in images]
     model = _load(reward_model, "reward")
+    from caig.models.reward_model import win_probabilities  # after _load has silenced the libraries that it imports
+
     product = Product(id="product", title=title, category=category)
     scores = model.score(product, pictures, ids=[content_hash(picture) for picture in pictures])
+    chances = win_probabilities(scores)
     if json:
-        print(to_json(_scored(product, model.name, images, scores), indent=2))
+        print(to_json(_scored(product, model.name, images, scores, chances), indent=2))
     else:
-        print(_score_table(images, scores))
-
-
-def win_probabilities(scores: Sequence[Score]) -> list[list[float]]:
-    """Return P[i][j]: the probability that picture i is clicked more than picture j, sigmoid(u_i - u_j)."""
-    return [[1 / (1 + math.exp(other.utility - one.utility)) for other in scores] for one in scores]
+        print(_score_table(images, scores, chances))
 
 
 def _described(product: Product, model: str, descriptions: Sequence[Description]) -> dict[str, Any]:
@@ -125,7 +126,9 @@ def _described(product: Product, model: str, descriptions: Sequence[Description]
     }
 
 
-def _scored(product: Product, model: str, images: Sequence[Path], scores: Sequence[Score]) -> dict[str, Any]:
+def _scored(
+    product: Product, model: str, images: Sequence[Path], scores: Sequence[Score], chances: Chances
+) -> dict[str, Any]:
     ranks = _ranks(scores)
     return {
         "caig": __version__,
@@ -137,15 +140,14 @@ def _scored(product: Product, model: str, images: Sequence[Path], scores: Sequen
             {"file": path, "rank": rank, "utility": s.utility, "ctr": s.ctr, "low": s.low, "high": s.high}
             for path, rank, s in zip(images, ranks, scores, strict=True)
         ],
-        "win_probability": [[round(p, 4) for p in row] for row in win_probabilities(scores)],
+        "win_probability": chances.round(4),
     }
 
 
-def _score_table(images: Sequence[Path], scores: Sequence[Score]) -> str:
+def _score_table(images: Sequence[Path], scores: Sequence[Score], chances: Chances) -> str:
     """Two small tables; pictures are numbered by rank so that the matrix stays narrow."""
     name, ranks = ctr_name(scores[0].basis), _ranks(scores)
     order = sorted(range(len(scores)), key=lambda index: ranks[index])
-    chances = win_probabilities(scores)
     rows = [f"rank  {name}  95 % interval    picture"]
     for index in order:
         s = scores[index]
@@ -157,8 +159,8 @@ def _score_table(images: Sequence[Path], scores: Sequence[Score]) -> str:
     return "\n".join(rows)
 
 
-def _chance(chances: Sequence[Sequence[float]], row: int, column: int) -> str:
-    return "     ·" if row == column else f"{chances[row][column]:>6.2f}"
+def _chance(chances: Chances, row: int, column: int) -> str:
+    return "     ·" if row == column else f"{chances[row, column]:>6.2f}"
 
 
 def _ranks(scores: Sequence[Score]) -> list[int]:

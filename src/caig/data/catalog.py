@@ -212,7 +212,16 @@ def _attributes(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
 
 def _text(row: Row, columns: Mapping[str, str], field: str) -> str:
     value = row.values.get(columns.get(field, ""))
-    return "" if value is None else " ".join(str(value).split())
+    return "" if value is None else _one_line(_writable(str(value)))
+
+
+def _writable(text: str) -> str:
+    """Replace what UTF-8 cannot hold: JSON may contain halves of characters."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _file(row: Row, columns: Mapping[str, str], field: str, root: Path) -> Path | None:
@@ -222,14 +231,14 @@ def _file(row: Row, columns: Mapping[str, str], field: str, root: Path) -> Path 
         return None
     if not isinstance(value, str):
         raise _RowFault(f"{field}: expected a path, got {type(value).__name__}. Give the path of a file.")
-    text = value.strip()
+    text = _writable(value).strip()
     if re.match(r"[a-z][a-z0-9+.-]+:", text, re.IGNORECASE):
         raise _RowFault(f"{field}: expected the path of a file, got the URL {text}. Download it and give its path.")
     path = Path(os.path.normpath(root / text))
     if not path.is_relative_to(os.path.normpath(root)):
         where = f"{field}: expected a path inside {root}, got {text}."
         raise _RowFault(f"{where} Move the file there, or name its folder with --image-root.")
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises for names that are too long
         raise _RowFault(f"{field}: expected a file, got {text}, which does not exist. Correct the path.")
     return path
 
@@ -239,8 +248,8 @@ def _rejected(row: Row, columns: Mapping[str, str], root: Path, reason: str) -> 
         image = _file(row, columns, "image", root)
     except _RowFault:
         image = None
-    title = _text(row, columns, "title")
-    return RejectedRow(row=row.number, id=_text(row, columns, "id"), title=title, reason=reason, image=image)
+    product_id, title = _text(row, columns, "id"), _text(row, columns, "title")
+    return RejectedRow(row=row.number, id=product_id, title=title, reason=_one_line(reason), image=image)
 
 
 def _claim_folder(folders: dict[str, int], product_id: str, number: int) -> None:

@@ -129,11 +129,12 @@ _SIMULATED = (
 
 
 def _summary(products: int, ads: int, failures: int, name: str) -> str:
-    text = f"{_count(ads, 'ad')} of {_count(products, 'product')}, best predicted {name} first"
-    return f'{text}. <a href="#failures">{_count(failures, "product")} failed</a>.' if failures else f"{text}."
+    text = f"{count(ads, 'ad')} of {count(products, 'product')}, best predicted {name} first"
+    return f'{text}. <a href="#failures">{count(failures, "product")} failed</a>.' if failures else f"{text}."
 
 
-def _count(n: int, noun: str) -> str:
+def count(n: int, noun: str) -> str:
+    """Write a number of things, e.g. "1 ad" or "1,200 products"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
@@ -173,5 +174,5 @@ def _failures(failures: Sequence[FailureCard]) -> str:
         f"<p><code>{escape(card.id)}</code></p><p>{escape(card.reason)}</p></div></li>"
         for card in failures
     )
-    heading = f"{_count(len(failures), 'product')} failed"
+    heading = f"{count(len(failures), 'product')} failed"
     return f'<section id="failures" aria-labelledby="failed"><h2 id="failed">{heading}</h2><ul>{cards}</ul></section>'

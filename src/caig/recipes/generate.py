@@ -25,7 +25,7 @@ from caig import __version__
 from caig.artifacts import content_hash, published_folder, read_json_lines, record_hash, write_json_lines
 from caig.data.catalog import RejectedRow, folder_name
 from caig.errors import CaigError, InputError
-from caig.evaluation.gallery import ctr_name, percent, percent_range
+from caig.evaluation.gallery import count, ctr_name, percent, percent_range
 from caig.pipeline import check_count, lay_out, read_cutout
 from caig.recipes.generate_report import MANIFEST, Report, check_out, thumbnail, write_report
 from caig.types import Pixels, Placement, Product, RankedAd, Size
@@ -112,6 +112,8 @@ def run(
     check_out(config.out)
     keys = [job_key(config, pipeline, product) for product in products]
     kept = [finished(config, product, key) for product, key in zip(products, keys, strict=True)]
+    for row in rejected:
+        progress(f"row {row.row} {row.id}: failed: {row.reason}")
     pace = _Pace(progress, config, todo=kept.count(None), kept=len(products) - kept.count(None))
     lines: list[Line] = []
     for product, key, done in zip(products, keys, kept, strict=True):
@@ -272,9 +274,10 @@ def _folder(config: Config, product: Product) -> Path:
 
 
 def _hash_of(source: Any) -> str | None:
-    if isinstance(source, Path):
-        return content_hash(source.read_bytes()) if source.is_file() else None
-    return None if source is None else content_hash(source)
+    try:
+        return None if source is None else content_hash(source.read_bytes() if isinstance(source, Path) else source)
+    except OSError:  # the product fails when its turn comes
+        return None
 
 
 def _facts(config: Config, pipeline: Pipeline) -> list[tuple[str, str]]:
@@ -292,7 +295,8 @@ class _Pace:
         before = f", {kept} done before" if kept else ""
         hint = "; the first product tells how long the rest takes" if todo > 1 else ""
         width, height = config.size
-        progress(f"{todo} to do{before}: {config.n} ads of {width}x{height} each into {config.out}{hint}")
+        ads = count(config.n, "ad")
+        progress(f"{count(todo, 'product')} to do{before}: {ads} of {width}x{height} each into {config.out}{hint}")
 
     def step(self, product: Product, lines: Sequence[Line]) -> None:
         """Report one product that was just made or failed."""
@@ -308,7 +312,7 @@ def _outcome(lines: Sequence[Line]) -> str:
         return f"failed: {lines[0]['reason']}"
     best = lines[0]["predicted_ctr"]
     interval = percent_range(best["low"], best["high"])
-    return f"{len(lines)} ads, best {best['name']} {percent(best['value'])} ({interval})"
+    return f"{count(len(lines), 'ad')}, best {best['name']} {percent(best['value'])} ({interval})"
 
 
 def duration(seconds: float) -> str:

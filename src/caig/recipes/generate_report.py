@@ -43,7 +43,7 @@ def check_out(out: Path) -> None:
         raise _unusable(out, "a folder to write to", f"{existing}, which is read-only")
     for name, mark in OURS.items():
         path = out / name
-        if path.is_file() and mark.encode() not in path.read_bytes():
+        if path.is_file() and mark.encode() not in (path.read_bytes() or mark.encode()):
             raise _unusable(out, "an empty folder or one of an earlier run", f"one with a {name} of something else")
 
 
