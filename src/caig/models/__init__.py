@@ -1,0 +1,1 @@
+"""The three models, their protocols, and how a name becomes a checkpoint."""
