@@ -53,9 +53,7 @@ def lay_out(cutout: Cutout, size: Size, placement: Placement = DEFAULT) -> Canva
     Colours are continued outside the product. Raises InputError when it would not lie on the canvas.
     """
     check_size(size)
-    box = product_box(cutout.alpha)
-    factor = _factor(box, size, placement)
-    image, alpha = resize(cutout.image, cutout.alpha, factor)
+    image, alpha = _to_length(cutout, _target(size, placement))
     left, top = _corner(product_box(alpha), size, placement)
     canvas_image, canvas_alpha = _paste(image, alpha, size, left, top)
     return Canvas(image=canvas_image, product=canvas_alpha, edges=product_edges(canvas_image, canvas_alpha),
@@ -64,9 +62,7 @@ def lay_out(cutout: Cutout, size: Size, placement: Placement = DEFAULT) -> Canva
 
 def on_white(cutout: Cutout, side: int, margin: float = 0.05) -> Pixels:
     """The product centred on a white square, u8[side, side, 3]: what models see; `margin` of it stays free."""
-    left, top, right, bottom = product_box(cutout.alpha)
-    factor = side * (1 - 2 * margin) / max(right - left, bottom - top)
-    image, alpha = resize(cutout.image, cutout.alpha, factor)
+    image, alpha = _to_length(cutout, side * (1 - 2 * margin))
     left, top, right, bottom = product_box(alpha)
     corner = (side - left - right) // 2, (side - top - bottom) // 2
     colours, weight = _paste(image, alpha, (side, side), *corner)
@@ -92,10 +88,10 @@ def resize(image: Pixels, alpha: Alpha, factor: float) -> tuple[Pixels, Alpha]:
     size = max(1, round(width * factor)), max(1, round(height * factor))
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     premultiplied = cv2.resize(image.astype(np.float32) * alpha[..., None], size, interpolation=how)
-    weight = np.clip(cv2.resize(alpha.astype(np.float32), size, interpolation=how), 0, 1)
-    straight = premultiplied / np.maximum(weight, 1e-3)[..., None]
-    colours = extend(straight, np.clip(weight * 4, 0, 1))
-    return np.clip(colours + 0.5, 0, 255).astype(np.uint8), _crisp(weight, factor)
+    weight = cv2.resize(alpha.astype(np.float32), size, interpolation=how)
+    straight = premultiplied / np.maximum(weight, 1e-3)[..., None]  # bicubic overshoot is in both, so it cancels
+    colours = extend(np.clip(straight, 0, 255), np.clip(weight * 8 - 0.5, 0, 1))
+    return np.clip(colours + 0.5, 0, 255).astype(np.uint8), _crisp(np.clip(weight, 0, 1), factor)
 
 
 def _crisp(alpha: Alpha, factor: float) -> Alpha:
@@ -111,13 +107,27 @@ def _snap(alpha: Alpha) -> Alpha:
     return np.where(alpha > 0.992, 1, np.where(alpha < 0.008, 0, alpha)).astype(np.float32)
 
 
-def _factor(box: tuple[int, int, int, int], size: Size, placement: Placement) -> float:
+def _to_length(cutout: Cutout, length: float) -> tuple[Pixels, Alpha]:
+    """Resize so that the product's longer side is `length` pixels; soft edges may take a second round."""
+    factor = length / _longer(cutout.alpha)
+    image, alpha = resize(cutout.image, cutout.alpha, factor)
+    if abs(_longer(alpha) - length) > 1:
+        image, alpha = resize(cutout.image, cutout.alpha, factor * length / _longer(alpha))
+    return image, alpha
+
+
+def _longer(alpha: Alpha) -> int:
+    left, top, right, bottom = product_box(alpha)
+    return max(right - left, bottom - top)
+
+
+def _target(size: Size, placement: Placement) -> float:
     target = placement.scale * min(size)
     if not 0 < placement.scale <= 1 or target < MIN_PRODUCT:
         lowest = MIN_PRODUCT / min(size)
         raise InputError("scale", expected=f"{lowest:.3g} to 1 on this canvas", got=f"{placement.scale:g}",
                          next_step="It is the product's longer side over the canvas's shorter side.")
-    return target / max(box[2] - box[0], box[3] - box[1])
+    return target
 
 
 def _corner(box: tuple[int, int, int, int], size: Size, placement: Placement) -> tuple[int, int]:
@@ -129,8 +139,8 @@ def _corner(box: tuple[int, int, int, int], size: Size, placement: Placement) ->
 
 
 def _inside(name: str, start: float, length: int, room: int, anchor: float) -> int:
-    """Round `start` to a pixel that keeps the product on the canvas; a pixel of rounding is forgiven."""
-    if start < -1 or start + length > room + 1:
+    """Round `start` to a pixel that keeps the product on the canvas; two pixels of rounding are forgiven."""
+    if start < -2 or start + length > room + 2 or length > room:
         low, high = anchor / room, (room - length + anchor) / room
         raise InputError(f"position {name}", expected=f"{low:.3f} to {high:.3f} for a product of this size",
                          got=f"{(start + anchor) / room:g}", next_step=f"Change {name} or lower the scale.")

@@ -87,12 +87,12 @@ def through_holes(differs: Floats, mask: Mask, ground: Ground) -> Mask:
     """Enclosed areas where the ground shows through, as in a mug's handle: broad, as even as the ground itself, and
     with a sharp rim all around, which blown-out highlights do not have."""
     like = mask & (differs <= max(1.0, 3 * ground.noise))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(_open(like, 2).astype(np.uint8), connectivity=4)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(_open(like, 2).astype(np.uint8), connectivity=4)
     holes = np.zeros_like(mask)
-    for label in range(1, count):
+    for label in np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= max(0.01 * mask.sum(), 40))[1:]:
         area = labels == label
         rim = _grow(area, 5) & ~_grow(area, 4)
-        if stats[label, cv2.CC_STAT_AREA] >= max(0.003 * mask.sum(), 40) and np.percentile(differs[rim], 15) > STRONG:
+        if np.percentile(differs[rim], 15) > STRONG:
             holes |= _grow(area, 2) & (differs <= threshold(ground))
     return holes
 
@@ -100,12 +100,16 @@ def through_holes(differs: Floats, mask: Mask, ground: Ground) -> Mask:
 def faint_remainder(image: Pixels, ground: Ground, mask: Mask) -> float:
     """Area that differs from the ground too faintly to be cut out, over the area of `mask`: product that is lost.
 
-    The lowest quarter is left out, for that is where shadows end.
+    Areas with a darker heart are shadows, and in the lowest quarter they end: neither counts.
     """
-    faint = difference(image, ground) > max(1.2, 4 * ground.noise)
+    differs = difference(image, ground)
     rows = np.flatnonzero(mask.any(1))
+    faint = _open((differs > max(1.2, 4 * ground.noise)) & ~_grow(mask, 2), 2)
     faint[int(rows[0] + 0.75 * np.ptp(rows)) :] = False
-    return float(_open(faint & ~_grow(mask, 2), 2).sum() / mask.sum())
+    count, labels = cv2.connectedComponents(faint.astype(np.uint8), connectivity=8)
+    darkest = np.zeros(count, np.float32)
+    np.maximum.at(darkest, labels.ravel(), differs.ravel())
+    return float((faint & (darkest[labels] < 3 * threshold(ground))).sum() / mask.sum())
 
 
 def sensible_parts(mask: Mask) -> Mask:
@@ -180,12 +184,12 @@ def _ramps(candidates: Mask, mask: Mask, differs: Floats) -> Mask:
 
     White paper on white reaches its full (small) difference within a pixel or two, so it is no ramp.
     """
-    count, labels = cv2.connectedComponents(candidates.astype(np.uint8), connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(candidates.astype(np.uint8), connectivity=8)
     rows = np.flatnonzero(mask.any(1))
     low = rows[0] + 0.75 * np.ptp(rows) if rows.size else 0
     rim = candidates & _grow(~mask, 2)
     keep = np.zeros(count, bool)
-    for label in range(1, count):
+    for label in np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= 0.001 * mask.sum())[1:]:
         area = labels == label
         edge = differs[rim & area]
         gentle = edge.size >= 4 and float(np.median(edge)) < 0.4 * np.percentile(differs[area], 90)
@@ -224,10 +228,10 @@ def _evidence(differs: Floats, least: float) -> Mask:
 
 
 def _even_outline(mask: Mask, strong: Mask) -> Mask:
-    """Even out the outline where it rests on faint differences; strong ones stay as they are."""
+    """Even out the outline where it rests on faint differences; strong ones, and nooks between them, stay as found."""
     padded = np.pad(mask.astype(np.float32), 8, mode="edge")
     smooth = cv2.GaussianBlur(padded, (0, 0), 2.0)[8:-8, 8:-8] > 0.5
-    return smooth | (mask & strong)
+    return (smooth & (mask | ~_grow(strong, 2))) | (mask & strong)
 
 
 def _close(mask: Mask, radius: int) -> Mask:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from caig.errors import CutoutError, InputError, MissingExtraError
 from caig.imaging.fill import extend
-from caig.imaging.ground import faint_remainder, model_ground, segment
+from caig.imaging.ground import Ground, faint_remainder, model_ground, segment
 from caig.imaging.reading import Photo
 from caig.types import Alpha, Cutout, Pixels
 
 METHODS = ("auto", "plain-ground", "rembg")
-LONGEST = 4096  # a canvas has at most 2048 a side: more photo than this is averaged down first
+LONGEST = 2560  # a canvas has at most 2048 a side: more photo than this is averaged down first
+SEARCHED = 1024  # longer side at which a product is looked for on a plain ground
 MARGIN = 3  # pixels kept around the product
 LEAST, MOST = 0.005, 0.98  # share of the photo that a product can cover
 MOST_LOST = 0.08  # of the product's area: more than JPEG blocks, less than a lid
@@ -49,18 +50,23 @@ def cut_out(photo: Photo, mask: Alpha | None = None, method: str = "auto", name:
 
 
 def _from_ground(image: Pixels, name: str) -> Cutout:
-    ground = model_ground(image)
+    """Find the product on a small version of the photo, then its soft edge at full size."""
+    height, width = image.shape[:2]
+    shrink = max(1.0, max(height, width) / SEARCHED)
+    small = cv2.resize(image, (round(width / shrink), round(height / shrink)), interpolation=cv2.INTER_AREA)
+    ground = model_ground(small)
     if not ground.plain:
         got = f"a border of which {ground.share:.0%} fits one smooth colour (noise {ground.noise:.1f} levels)"
         raise CutoutError(name, expected="a product on a plain ground", got=got, next_step=NEXT)
-    inside = segment(image, ground)
-    _trust(inside, name)
-    lost = faint_remainder(image, ground, inside)
-    if lost > MOST_LOST:
-        raise CutoutError(name, expected="a product that stands out from its ground", next_step=NEXT,
-                          got=f"one of which an area of {lost:.0%} hardly differs from it")
-    alpha = soft_alpha(image, inside, ground.colour)
-    return Cutout(image=foreground(image, alpha, ground.colour), alpha=alpha, source="plain-ground")
+    found = segment(small, ground)
+    _trust(found, name)
+    _complete(small, ground, found, name)
+    inside = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+    colour = cv2.resize(ground.colour, (width, height), interpolation=cv2.INTER_LINEAR)
+    share = soft_share(image, inside, colour, round(shrink))
+    share = np.where(_pinholes(share), np.float32(1), share)
+    alpha = np.clip((share - NOISE) / (1 - 2 * NOISE), 0, 1)
+    return Cutout(image=foreground(image, share, colour), alpha=_snap(alpha), source="plain-ground")
 
 
 def _from_mask(image: Pixels, mask: Alpha, source: str, name: str) -> Cutout:
@@ -85,22 +91,20 @@ def _from_alpha(image: Pixels, alpha: Alpha, name: str) -> Cutout:
     return Cutout(image=_to_pixels(colours), alpha=_snap(alpha), source="alpha")
 
 
-def soft_alpha(image: Pixels, inside: NDArray[np.bool_], ground: Floats) -> Alpha:
-    """Alpha f32[H, W] with a soft edge around the binary mask `inside`.
+def soft_share(image: Pixels, inside: NDArray[np.bool_], ground: Floats, reach: int = 1) -> Alpha:
+    """The product's share f32[H, W] in each pixel, 0 to 1, near the binary mask `inside`, which is good to `reach`.
 
-    Where product and ground differ in colour, alpha is the share of the product's colour in the mixture; where they
+    Where product and ground differ in colour, it is the share of the product's colour in the mixture; where they
     hardly differ (white on white), it follows the smoothed outline.
     """
-    sure, away = _shrunk(inside, 2), ~_grown(inside, 1)
-    product = extend(image, sure)
-    across = product - ground
+    sure, away = _shrunk(inside, 2 * reach), ~_grown(inside, reach)
+    across = extend(image, sure) - ground
     contrast = (across**2).sum(2)
     mixed = ((image.astype(np.float32) - ground) * across).sum(2) / np.maximum(contrast, 1)
-    outline = np.clip((_smooth_outline(inside) - 0.5) * 1.6 + 0.35, 0, 1)
-    mixed = np.clip((mixed - NOISE) / (1 - 2 * NOISE), 0, 1)
+    outline = (_smooth_outline(inside, reach) - 0.5) * 1.6 + 0.35
     weight = contrast / (contrast + CONTRAST**2)
-    alpha = weight * mixed + (1 - weight) * outline
-    return _snap(np.where(sure, 1, np.where(away, 0, alpha)).astype(np.float32))
+    share = np.clip(weight * mixed + (1 - weight) * outline, 0, 1)
+    return np.where(sure, 1, np.where(away, 0, share)).astype(np.float32)
 
 
 def foreground(image: Pixels, alpha: Alpha, ground: NDArray) -> Pixels:
@@ -117,9 +121,26 @@ def foreground(image: Pixels, alpha: Alpha, ground: NDArray) -> Pixels:
     return _to_pixels(colours)
 
 
-def _smooth_outline(inside: NDArray[np.bool_]) -> Floats:
-    padded = np.pad(inside.astype(np.float32), 4, mode="edge")
-    return cv2.GaussianBlur(padded, (0, 0), 1.0)[4:-4, 4:-4]
+def _smooth_outline(inside: NDArray[np.bool_], reach: int) -> Floats:
+    padded = np.pad(inside.astype(np.float32), 4 * reach, mode="edge")
+    return cv2.GaussianBlur(padded, (0, 0), float(reach))[4 * reach : -4 * reach, 4 * reach : -4 * reach]
+
+
+def _complete(image: Pixels, ground: Ground, inside: NDArray[np.bool_], name: str) -> None:
+    """Refuse a product of which a good part is as pale as the ground."""
+    lost = faint_remainder(image, ground, inside)
+    if lost > MOST_LOST:
+        raise CutoutError(name, expected="a product that stands out from its ground", next_step=NEXT,
+                          got=f"one of which an area of {lost:.0%} hardly differs from it")
+
+
+def _pinholes(share: Alpha) -> NDArray[np.bool_]:
+    """Small enclosed gaps, where white print near the outline looks like the ground."""
+    frame = np.pad((share <= 0.5).astype(np.uint8), 1, constant_values=1)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(frame, connectivity=8)
+    small = stats[:, cv2.CC_STAT_AREA] < max(40, 0.002 * share.sum())
+    small[labels[0, 0]] = small[0] = False
+    return small[labels][1:-1, 1:-1]
 
 
 def _trust(inside: NDArray[np.bool_], name: str) -> None:

@@ -71,7 +71,7 @@ def _between(position: Floats, length: float) -> Mask:
 def _robust_fit(t: Floats, u: Floats, degree: int) -> Floats:
     """Polynomial u(t), lowest power first, by least squares with outliers weighted down (Cauchy, 0.7 pixels)."""
     design = np.stack([t**k for k in range(degree + 1)], 1)
-    weight = np.ones_like(u)
+    weight, solution = np.ones_like(u), np.zeros(degree + 1, np.float32)
     for _ in range(12):
         root = np.sqrt(weight)
         solution = np.linalg.lstsq(design * root[:, None], u * root, rcond=None)[0]

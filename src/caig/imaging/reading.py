@@ -42,7 +42,7 @@ def read_photo(path: Path | str, max_pixels: int = 50_000_000) -> Photo:
     pixels = np.asarray(picture)
     if picture.mode == "RGB" or pixels[..., 3].min() >= OPAQUE:
         return Photo(image=np.ascontiguousarray(pixels[..., :3]), notes=notes)
-    alpha = pixels[..., 3].astype(np.float32) / 255
+    alpha = pixels[..., 3].astype(np.float32) / np.float32(255)
     return Photo(image=np.ascontiguousarray(pixels[..., :3]), alpha=alpha, notes=notes)
 
 
