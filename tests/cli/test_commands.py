@@ -190,6 +190,21 @@ def test_train_offers_every_setting_of_its_recipe(caig, recipe: str) -> None:
         assert f"--{field.name.replace('_', '-')} " in shown
 
 
+def test_train_runs_the_recipe_with_its_config(caig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from caig.recipes import background
+
+    seen: list[background.Config] = []
+
+    def run(config: background.Config) -> Path:
+        seen.append(config)
+        return config.out / "model"
+
+    monkeypatch.setattr(background, "run", run)
+    done = caig("train", "background", "--data", "d", "--out", "o", "--unet-batch", "3", "--legs", "unet")
+    assert (done.code, done.out, done.err) == (0, "o/model\n", "")
+    assert seen == [background.Config(data=Path("d"), out=Path("o"), unet_batch=3, legs=("unet",))]
+
+
 def test_help_is_instant() -> None:
     """Processor time, best of three: what an idle machine takes, whatever else runs on this one."""
     times = []

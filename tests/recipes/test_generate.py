@@ -268,6 +268,8 @@ def test_other_formats(tmp_path: Path, products: list[Product], format: str, suf
     middle = 10 * np.log10(255**2 / (error**2).mean())
     print(f"required: core PSNR within 3 dB of its middle's {middle:.1f}, measured: {report.ads[0]['fidelity'].psnr}")
     assert abs(report.ads[0]["fidelity"].psnr - middle) < 3
+    coarse = run(small(tmp_path, format=format, quality=20), FakePipeline(), products[:1], progress=QUIET)
+    assert coarse.ads[0]["fidelity"].psnr < report.ads[0]["fidelity"].psnr
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,7 @@ def test_progress_says_what_is_left(tmp_path: Path, products: list[Product]) -> 
     assert lines == [
         f"2 products to do, 1 done before: 2 ads of 72x64 each into {tmp_path / 'out'}; "
         "the first product tells how long the rest takes",
-        "[1/2] a/b: failed: 1.png: expected a plain ground, got a busy one. Give a mask.; about 0 s left",
+        "[1/2, about 0 s left] a/b: failed: 1.png: expected a plain ground, got a busy one. Give a mask.",
         "[2/2] milk: 2 ads, best simulated CTR 4.0 % (2.0 to 8.0 %)",
     ]
 

@@ -79,7 +79,9 @@ def read_catalog(path: Path | str, mapping: Mapping[str, str] | None = None, *, 
     columns = _columns_of(path, rows, mapping or {})
     kept, remarks = _without_continuations(rows, columns)
     _check_ids_unique(path, kept, columns)
-    products, rejected, folders = [], [], {}
+    products: list[Product] = []
+    rejected: list[RejectedRow] = []
+    folders: dict[str, int] = {}
     for row in kept:
         try:
             product = _product(row, columns, root or path.parent)

@@ -303,8 +303,8 @@ class _Pace:
         self.made += 1
         each = (time.monotonic() - self.started) / self.made
         left = self.todo - self.made
-        estimate = f"; about {duration(each * left)} left" if left else ""
-        self.progress(f"[{self.made}/{self.todo}] {product.id}: {_outcome(lines)}{estimate}")
+        estimate = f", about {duration(each * left)} left" if left else ""
+        self.progress(f"[{self.made}/{self.todo}{estimate}] {product.id}: {_outcome(lines)}")
 
 
 def _outcome(lines: Sequence[Line]) -> str:
