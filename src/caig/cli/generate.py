@@ -33,7 +33,9 @@ def generate(
     position: options.Position = options.POSITION,
     format: options.Format = DEFAULTS.format,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
-    map: Annotated[tuple[str, ...], Parameter(negative=(), help="FIELD=COLUMN of the catalogue; may repeat.")] = (),
+    map: Annotated[
+        tuple[str, ...], Parameter(negative=(), show_default=False, help="FIELD=COLUMN of the catalogue; may repeat.")
+    ] = (),
     image_root: Annotated[
         Path | None, Parameter(help="Folder of the catalogue's image paths (default: the catalogue's own).")
     ] = None,

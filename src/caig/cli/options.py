@@ -26,7 +26,7 @@ Category = Annotated[str, Parameter(help="Its category, e.g. wine; it helps both
 CutoutMethod = Annotated[
     Literal["auto", "rembg"], Parameter(help="auto: mask, else alpha, else a plain ground; rembg: an optional extra.")
 ]
-Count = Annotated[int, Parameter(name=("-n", "--n"), help="How many.")]
+Count = Annotated[int, Parameter(name=("-n", "--n"), help="How many ads or descriptions.")]
 SizeText = Annotated[str, Parameter(name="--size", help="Width x height in pixels, 64 to 2048 each.")]
 Seed = Annotated[int, Parameter(help="The same seed gives the same result.")]
 Scale = Annotated[float, Parameter(help="The product's longer side over the canvas's shorter side, up to 1.")]
