@@ -1,0 +1,57 @@
+# From a bare Python 3.11 or newer: `make demo` or `make test` does everything. Another Python: make demo PYTHON=python3.12
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= out/demo
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
+
+.PHONY: help demo test test-slow test-gpu lint format clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo       install and make four ranked ads of a product photo in $(OUT)"
+	@echo "make test       install, then lint, types and the quick tests, floors included"
+	@echo "make test-slow  the slow tests too      make test-gpu  the tests that need CUDA"
+	@echo "make lint       ruff and mypy only      make format    let ruff write the format"
+	@echo "make clean      remove $(VENV) and caches"
+
+demo: $(VENV)/installed
+	$(VENV)/bin/caig demo --out $(OUT)
+
+test: lint
+	$(VENV)/bin/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pytest -m "not gpu"
+
+test-gpu: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pytest -m gpu
+
+lint: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+
+# The package is installed in place (-e), so that the sources that run are the ones in this folder.
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing caig and its dependencies into $(VENV) (the first time takes minutes)"
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing caig, its dependencies and the tools of its tests into $(VENV) (the first time takes minutes)"
+	$(INSTALL) -e ".[dev]"
+	@touch $(VENV)/installed $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "caig needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1). Run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }

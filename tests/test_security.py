@@ -1,0 +1,84 @@
+"""What SECURITY.md promises, held to the sources."""
+
+from __future__ import annotations
+
+import ast
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import NetworkDenied
+from tests.project import ROOT, imported, name_of, parse, python_files
+
+FETCHERS = {"aiohttp", "ftplib", "http.client", "httpx", "requests", "socket", "urllib.request", "urllib3"}
+CODE_FORMATS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+SOURCES = python_files("src")
+TEXTS = [
+    path
+    for folder in ("src", "scripts", "docs", "examples")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in {".cfg", ".css", ".csv", ".html", ".json", ".md", ".py", ".toml", ".yaml"}
+]
+MACHINE_PATH = re.compile(r"(?<![\w.:/<>~-])/(?:home|media|mnt|opt|root|scratch|srv|Users|work)/\w")
+
+
+def calls(path: Path, name: str) -> list[ast.Call]:
+    """Calls of `name` or `anything.name` in `path`."""
+    found = [node for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
+    return [node for node in found if ast.unparse(node.func).rpartition(".")[2] == name]
+
+
+@pytest.mark.parametrize("forbidden", [FETCHERS, CODE_FORMATS], ids=["fetches a URL", "runs code from a file"])
+def test_sources_never_import_what(forbidden: set[str]) -> None:
+    found = {(name_of(path), name) for path in SOURCES for name in imported(path) if name in forbidden}
+    assert found == set()
+
+
+def test_torch_loads_tensors_only() -> None:
+    loads = [
+        (name_of(path), call)
+        for path in SOURCES
+        for call in calls(path, "load")
+        if ast.unparse(call.func) == "torch.load"
+    ]
+    unsafe = [file for file, call in loads if "weights_only=True" not in ast.unparse(call)]
+    assert loads and unsafe == []
+
+
+def test_remote_code_is_never_trusted() -> None:
+    assert [name_of(path) for path in SOURCES if "trust_remote_code" in path.read_text()] == []
+
+
+def test_nothing_evaluates_text() -> None:
+    found = {
+        (name_of(path), name)
+        for path in SOURCES
+        for name in ("eval", "exec")
+        for call in calls(path, name)
+        if isinstance(call.func, ast.Name)
+    }
+    assert found == set()
+
+
+def test_no_file_names_a_machine() -> None:
+    found = [
+        f"{name_of(path)}: {match.group()}"
+        for path in TEXTS
+        if "weights" not in path.parts
+        for match in MACHINE_PATH.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("text", ["open('/home/someone/data')", "see /root/x", '"/work/y"'])
+def test_a_machine_path_is_found(text: str) -> None:
+    assert MACHINE_PATH.search(text)
+
+
+def test_the_network_is_out_of_reach() -> None:
+    with pytest.raises(NetworkDenied, match="example.invalid"):
+        socket.create_connection(("example.invalid", 80), timeout=1)
+    with pytest.raises(NetworkDenied, match="192.0.2.1"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
