@@ -62,7 +62,7 @@ def test_the_readme_shows_every_command() -> None:
 
 @pytest.mark.parametrize("embedded", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["fake", "embedded"])
 def test_the_readme_runs(embedded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command in the order of the page, but training; with fakes not the long ones, demo and catalogue, either."""
+    """Every command in the order of the page, but training; with fake models neither demo nor the catalogue."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / "tests/cli")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
