@@ -139,3 +139,8 @@ def test_a_folder_that_is_no_pipeline_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="a diffusers folder with a ControlNet inpainting pipeline"):
         BackgroundModel.from_pretrained(str(tmp_path))
+
+
+def test_known_words_are_one_token_each(model: BackgroundModel) -> None:
+    """Start, 'rustic kitchen table , soft morning light', end: else captions outgrow the text encoder."""
+    assert len(model.pipeline.tokenizer("rustic kitchen table, soft morning light")["input_ids"]) == 9

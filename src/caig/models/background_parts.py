@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, ControlNetModel, DPMSolverMultistepSchedule
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers, trainers
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -90,14 +90,11 @@ def _read_colours(block: ResnetBlock2D, norm: nn.GroupNorm, conv: nn.Conv2d) -> 
 
 
 def build_tokenizer(texts: Iterable[str]) -> CLIPTokenizer:
-    """Train a byte-level BPE of CLIP's kind on `texts`, END as padding as in Stable Diffusion."""
-    trained = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
-    trained.normalizer = normalizers.Lowercase()
-    trained.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split("'s|[a-z]+|[0-9]|[^a-z0-9 ]+", "removed", invert=True), pre_tokenizers.ByteLevel(False)]  # pyright: ignore[reportArgumentType]
-    )
-    trained.decoder = decoders.ByteLevel()
+    """A tokenizer of CLIP's kind whose byte-level BPE is trained on `texts`, END as padding as in Stable Diffusion."""
+    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters = {token: i for i, token in enumerate([*alphabet, *(c + "</w>" for c in alphabet), START, END])}
+    trained = CLIPTokenizer(vocab=letters, merges=[], **special).backend_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=[START, END],
@@ -105,26 +102,13 @@ def build_tokenizer(texts: Iterable[str]) -> CLIPTokenizer:
         end_of_word_suffix="</w>",
         show_progress=False,
     )
-    # every byte must also exist as the end of a word, or rare characters vanish
-    ends = (f"a{chr(byte)} " for byte in range(33, 127))
-    trained.train_from_iterator([*texts, *ends], trainer)
-    vocabulary = trained.get_vocab()
-    for byte in alphabet:
-        vocabulary.setdefault(byte + "</w>", len(vocabulary))
-    merges = [tuple(pair) for pair in _merges(trained)]
-    return CLIPTokenizer(
-        vocab=vocabulary,
-        merges=merges,
-        model_max_length=TEXT_TOKENS,
-        bos_token=START,
-        eos_token=END,
-        unk_token=END,
-        pad_token=END,
-    )
-
-
-def _merges(trained: Tokenizer) -> list[list[str]]:
-    return json.loads(trained.to_str())["model"]["merges"]
+    trained.train_from_iterator(texts, trainer)
+    learned = json.loads(trained.to_str())["model"]
+    vocabulary = learned["vocab"]
+    for letter in alphabet:  # every byte must exist as the end of a word too, or rare characters vanish
+        vocabulary.setdefault(letter + "</w>", len(vocabulary))
+    merges = [tuple(pair) for pair in learned["merges"]]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TEXT_TOKENS, **special)
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -31,11 +31,11 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.shadow[name].lerp_(value, weight)
-            else:
-                self.shadow[name].copy_(value)
+        state = module.state_dict()
+        floats = [name for name, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.shadow[name] for name in floats], [state[name] for name in floats], weight)
+        for name in state.keys() - set(floats):
+            self.shadow[name].copy_(state[name])
 
 
 class Log:
