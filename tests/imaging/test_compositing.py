@@ -77,8 +77,8 @@ def test_background_adapts_mildly_and_product_never() -> None:
 
 def test_shadow_only_where_there_is_none() -> None:
     canvas = _canvas()
-    missing = contact_shadow(canvas, _floor() / np.float32(255))
-    present = contact_shadow(canvas, _floor(shadow=True) / np.float32(255))
+    missing = contact_shadow(canvas, (_floor() / 255).astype(np.float32))
+    present = contact_shadow(canvas, (_floor(shadow=True) / 255).astype(np.float32))
     print(f"shadow on a bare floor {missing.max():.2f}, required > 0.3; on a painted one {present.max():.2f}, <= 0.05")
     assert missing.max() > 0.3 and present.max() <= 0.05
     rows = np.argwhere(missing > 0.1)[:, 0]

@@ -91,7 +91,7 @@ def resize(image: Pixels, alpha: Alpha, factor: float) -> tuple[Pixels, Alpha]:
     weight = cv2.resize(alpha.astype(np.float32), size, interpolation=how)
     straight = premultiplied / np.maximum(weight, 1e-3)[..., None]  # bicubic overshoot is in both, so it cancels
     colours = extend(np.clip(straight, 0, 255), np.clip(weight * 8 - 0.5, 0, 1))
-    return np.clip(colours + 0.5, 0, 255).astype(np.uint8), _crisp(np.clip(weight, 0, 1), factor)
+    return np.clip(colours + 0.5, 0, 255).astype(np.uint8), _crisp(np.clip(weight, 0, 1).astype(np.float32), factor)
 
 
 def _crisp(alpha: Alpha, factor: float) -> Alpha:

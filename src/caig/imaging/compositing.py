@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ MOST_GAIN = 0.08  # the background's exposure moves by at most this
 MOST_TINT = 0.04  # its white balance by at most this
 MOST_GRAIN = 2.5  # levels
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # float32; cv2's own types say less
 
 
 def core_mask(alpha: Alpha, erosion: int = 0) -> NDArray[np.bool_]:

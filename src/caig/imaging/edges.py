@@ -26,4 +26,5 @@ def product_edges(image: Pixels, alpha: Alpha) -> NDArray[np.uint8]:
 
 def _outline(inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
     mask = inside.astype(np.uint8)
-    return (mask - cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=0)) * np.uint8(255)
+    rim = (mask > 0) & (cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=0) == 0)
+    return np.where(rim, np.uint8(255), np.uint8(0))

@@ -54,6 +54,6 @@ def _bands(alpha: NDArray[np.float32]) -> tuple[NDArray[np.bool_], ...]:
     solid, empty = (alpha >= 0.99).astype(np.uint8), (alpha <= 0.01).astype(np.uint8)
     kernel = np.ones((3, 3), np.uint8)
     inner, outer = cv2.erode(solid, kernel, borderValue=1), cv2.erode(empty, kernel, borderValue=1)
-    near = cv2.dilate(solid, kernel, iterations=REACH) & cv2.dilate(empty, kernel, iterations=REACH)
-    edge = (inner == 0) & (outer == 0) & (near > 0)
+    near = [cv2.dilate(side, kernel, iterations=REACH) > 0 for side in (solid, empty)]
+    edge = (inner == 0) & (outer == 0) & near[0] & near[1]
     return edge, inner > 0, outer > 0

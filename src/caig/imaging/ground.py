@@ -6,6 +6,7 @@ Three things on the ground differ from it and are still ground: JPEG specks, sof
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from caig.imaging.outline import straighten
 from caig.imaging.reflection import mirror_image
 from caig.types import Pixels
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # float32; cv2's own types say less
 Mask = NDArray[np.bool_]
 RING = 0.02  # width of the border ring over the shorter side
 PLAIN_SHARE = 0.6  # of the ring that must fit the model
@@ -108,8 +109,8 @@ def faint_remainder(image: Pixels, ground: Ground, mask: Mask) -> float:
     faint[int(rows[0] + 0.75 * np.ptp(rows)) :] = False
     count, labels = cv2.connectedComponents(faint.astype(np.uint8), connectivity=8)
     darkest = np.zeros(count, np.float32)
-    np.maximum.at(darkest, labels.ravel(), differs.ravel())
-    return float((faint & (darkest[labels] < 3 * threshold(ground))).sum() / mask.sum())
+    np.maximum.at(darkest, np.asarray(labels, np.int64).ravel(), differs.ravel())
+    return float((faint & (np.take(darkest, np.asarray(labels, np.int64)) < 3 * threshold(ground))).sum() / mask.sum())
 
 
 def sensible_parts(mask: Mask) -> Mask:
@@ -194,7 +195,7 @@ def _ramps(candidates: Mask, mask: Mask, differs: Floats) -> Mask:
         edge = differs[rim & area]
         gentle = edge.size >= 4 and float(np.median(edge)) < 0.4 * np.percentile(differs[area], 90)
         keep[label] = gentle and np.flatnonzero(area.any(1))[-1] >= low
-    return keep[labels] & candidates
+    return np.take(keep, np.asarray(labels, np.int64)) & candidates
 
 
 def _shrink(mask: Mask, radius: int) -> Mask:

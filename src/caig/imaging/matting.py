@@ -5,6 +5,8 @@ Soft edges get alpha and foreground colours of their own, so that no light of th
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ LEAST, MOST = 0.005, 0.98  # share of the photo that a product can cover
 MOST_LOST = 0.08  # of the product's area: more than JPEG blocks, less than a lid
 CONTRAST = 25.0  # levels between product and ground at which colours and outline count alike for alpha
 NOISE = 0.06  # of alpha: what JPEG ringing makes of full and empty pixels
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # float32; cv2's own types say less
 NEXT = "Give a mask with --mask FILE (white on the product) or a PNG with a transparent ground."
 
 
@@ -53,7 +55,8 @@ def _from_ground(image: Pixels, name: str) -> Cutout:
     """Find the product on a small version of the photo, then its soft edge at full size."""
     height, width = image.shape[:2]
     shrink = max(1.0, max(height, width) / SEARCHED)
-    small = cv2.resize(image, (round(width / shrink), round(height / shrink)), interpolation=cv2.INTER_AREA)
+    size = round(width / shrink), round(height / shrink)
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     ground = model_ground(small)
     if not ground.plain:
         got = f"a border of which {ground.share:.0%} fits one smooth colour (noise {ground.noise:.1f} levels)"
@@ -65,7 +68,7 @@ def _from_ground(image: Pixels, name: str) -> Cutout:
     colour = cv2.resize(ground.colour, (width, height), interpolation=cv2.INTER_LINEAR)
     share = soft_share(image, inside, colour, round(shrink))
     share = np.where(_pinholes(share), np.float32(1), share)
-    alpha = np.clip((share - NOISE) / (1 - 2 * NOISE), 0, 1)
+    alpha = np.clip((share - NOISE) / (1 - 2 * NOISE), 0, 1).astype(np.float32)
     return Cutout(image=foreground(image, share, colour), alpha=_snap(alpha), source="plain-ground")
 
 
@@ -75,7 +78,7 @@ def _from_mask(image: Pixels, mask: Alpha, source: str, name: str) -> Cutout:
                           got=f"{mask.shape[1]}x{mask.shape[0]}", next_step="Make the mask from the photo itself.")
     _enough(mask, name)
     hard = ((mask > 0.02) & (mask < 0.98)).mean() < 1e-4
-    alpha = cv2.GaussianBlur(mask, (0, 0), 0.7) if hard else mask
+    alpha = np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.7), np.float32) if hard else mask
     ground = extend(image, ~_grown(mask >= 0.02, 1))
     return Cutout(image=foreground(image, alpha, ground), alpha=_snap(alpha), source=source)
 
@@ -140,7 +143,7 @@ def _pinholes(share: Alpha) -> NDArray[np.bool_]:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(frame, connectivity=8)
     small = stats[:, cv2.CC_STAT_AREA] < max(40, 0.002 * share.sum())
     small[labels[0, 0]] = small[0] = False
-    return small[labels][1:-1, 1:-1]
+    return np.take(small, np.asarray(labels, np.int64))[1:-1, 1:-1]
 
 
 def _trust(inside: NDArray[np.bool_], name: str) -> None:
@@ -176,8 +179,8 @@ def _workable(photo: Photo, mask: Alpha | None) -> tuple[Photo, Alpha | None]:
         return photo, mask
     size = round(width * factor), round(height * factor)
 
-    def smaller(plane: NDArray) -> NDArray:
-        return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    def smaller(plane: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), plane.dtype)
 
     alpha = None if photo.alpha is None else smaller(photo.alpha)
     return Photo(image=smaller(photo.image), alpha=alpha, notes=photo.notes), None if mask is None else smaller(mask)
@@ -188,7 +191,7 @@ def _rembg_mask(image: Pixels) -> Alpha:
         import rembg  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise MissingExtraError("rembg", "rembg") from None
-    return np.asarray(rembg.remove(image, only_mask=True)).astype(np.float32) / 255
+    return np.asarray(rembg.remove(image, only_mask=True)).astype(np.float32) / np.float32(255)
 
 
 def _shrunk(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # float32; cv2's own types say less
 Mask = NDArray[np.bool_]
 RAGGED = 4.0  # pixels that a straight edge may have strayed
 LONG = 0.2  # of the product's longer side: shorter edges stay as they are

@@ -170,7 +170,7 @@ def _apply_profile(picture: Image.Image, profile: bytes | None) -> tuple[Image.I
         return _plain_rgb(picture), ""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = source.profile.xcolor_space.strip()
+        space = source.profile.xcolor_space.strip()  # pyright: ignore[reportAttributeAccessIssue]
         if "sRGB" in ImageCms.getProfileDescription(source):
             return _plain_rgb(picture), ""
         mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[space]

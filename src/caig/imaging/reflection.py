@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # float32; cv2's own types say less
 Mask = NDArray[np.bool_]
 STEP, JUMP = 3, 40.0  # the base: so many levels within so many rows
 LEAST_LIGHT = 25.0  # levels that a reflection has below the base
