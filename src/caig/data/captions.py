@@ -30,12 +30,13 @@ def write_caption(
     raised: float = 0.0,
     rng: Random,
     setting_kept: float = SETTING_KEPT,
+    setting_first: float = SETTING_FIRST,
 ) -> str:
     """Describe a scene in comma-separated phrases: random paraphrases, some dropped, surroundings in random order.
 
     The arguments are a scene record's factors (`raised` > 0: the product stands on a podium). The setting's phrase is
-    there with probability `setting_kept`, every other one with `PHRASE_KEPT`; light and blur come last, as in the
-    scenes' own captions. InputError names an unknown factor value.
+    there with probability `setting_kept` and opens the text with probability `setting_first`; every other one is there
+    with `PHRASE_KEPT`. Light and blur come last, as in the scenes' own captions. InputError names an unknown value.
     """
     words = vocabulary()
     place = _keep(words.setting(setting).phrases, setting_kept, rng)
@@ -46,7 +47,7 @@ def write_caption(
         *_keep(words.raised if raised > 0 else (), PHRASE_KEPT / 2, rng),
     ]
     rng.shuffle(around)
-    position = 0 if rng.random() < SETTING_FIRST else rng.randrange(len(around) + 1)
+    position = 0 if rng.random() < setting_first else rng.randrange(len(around) + 1)
     mood = [
         *_keep(look_up(words.lights, lighting, "lighting"), PHRASE_KEPT, rng),
         *_keep(words.blur[blur_of(aperture)], PHRASE_KEPT / 2, rng),
@@ -58,8 +59,8 @@ def write_caption(
 
 
 def sample_description(setting: str, rng: Random) -> str:
-    """Write a description of `setting` with factors that go with it; the setting is always named."""
-    return write_caption(**sample_factors(setting, rng), rng=rng, setting_kept=1.0)
+    """Write a description of `setting` with factors that go with it; the setting is always named, and first."""
+    return write_caption(**sample_factors(setting, rng), rng=rng, setting_kept=1.0, setting_first=1.0)
 
 
 def sample_factors(setting: str, rng: Random) -> dict[str, Any]:

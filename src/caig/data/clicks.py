@@ -32,9 +32,9 @@ class CreativeClicks:
 
 @dataclass(frozen=True, kw_only=True)
 class RejectedClicks:
-    """A creative that cannot be used: `row` counts from 1 without the header."""
+    """A creative that cannot be used: `row` counts from 1 without the header, None when it was found out later."""
 
-    row: int
+    row: int | None
     creative_id: str
     reason: str
 

@@ -19,7 +19,7 @@ from caig.data.clicks import CreativeClicks
 from caig.types import Comparison
 
 FLAT = (1.0, 1.0)
-QUANTILES = 200  # error of a probability below 1e-4, see the tests
+NODES = 16  # of Gauss-Legendre: error of a probability below 1e-4, see the tests
 
 Floats = NDArray[np.float64]
 
@@ -57,15 +57,17 @@ def compare(creatives: Iterable[CreativeClicks]) -> list[Comparison]:
 def first_better(comparisons: Sequence[Comparison], prior: tuple[float, float] = FLAT) -> Floats:
     """P(first truly better | counts), f64[P] in 0..1: the soft labels.
 
-    The integral of F_second(x) f_first(x) dx as the mean of F_second over midpoint quantiles of the first posterior.
+    The integral of F_second(x) f_first(x) dx, with x written as the first posterior's quantile at levels 0..1.
     """
     from scipy.special import betainc, betaincinv
 
-    (a1, b1), (a2, b2) = (_posterior(comparisons, side, prior) for side in ("first_counts", "second_counts"))
+    first, second = (_posteriors(comparisons, side, prior) for side in ("first_counts", "second_counts"))
+    distinct, index = np.unique(first, axis=0, return_inverse=True)  # a creative stands in many pairs
     total = np.zeros(len(comparisons))
-    for level in (np.arange(QUANTILES) + 0.5) / QUANTILES:
-        total += betainc(a2, b2, betaincinv(a1, b1, level))
-    return total / QUANTILES
+    for node, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
+        quantiles = betaincinv(*distinct.T, (node + 1) / 2)
+        total += weight / 2 * betainc(*second.T, quantiles[index.reshape(-1)])
+    return total
 
 
 def observed_order(comparisons: Sequence[Comparison]) -> Floats:
@@ -86,8 +88,8 @@ def ceiling(first_better_probability: Floats, observed: Floats) -> Floats:
     return observed * first_better_probability + (1 - observed) * (1 - first_better_probability)
 
 
-def _posterior(comparisons: Sequence[Comparison], side: str, prior: tuple[float, float]) -> tuple[Floats, Floats]:
+def _posteriors(comparisons: Sequence[Comparison], side: str, prior: tuple[float, float]) -> Floats:
+    """f64[P, 2]: both parameters of each pair's Beta posterior on one side."""
     counts = [getattr(comparison, side) for comparison in comparisons]
-    clicks = np.array([c.clicks for c in counts], np.float64)
-    impressions = np.array([c.impressions for c in counts], np.float64)
-    return prior[0] + clicks, prior[1] + impressions - clicks
+    outcomes = [(c.clicks, c.impressions - c.clicks) for c in counts]
+    return np.array(outcomes, np.float64).reshape(-1, 2) + prior

@@ -29,6 +29,7 @@ def load_model(name: str, role: Role) -> Any:
     """Load the model called `name`; CheckpointError when it is unknown, incomplete or not of the role's protocol."""
     if name.startswith("python:"):
         return _call_factory(name, role)
+    resolve(name, role)  # a wrong name is told at once, before torch is imported
     return _attribute(CLASSES[role]).from_pretrained(name)
 
 

@@ -3,7 +3,7 @@
 Differs from the paper: CAIG pre-trains a ready LLaVA-1.6 7B on three task families; this recipe trains a small LLaVA
 from nothing on the one task that generation needs, with rendered products and everyday nouns. One prompt is read once
 and continued by several suitable descriptions, which share its cache: three times the answers in the same time, and
-the model sees that one product goes with several settings.
+the model sees that one product goes with several settings. The first steps answer with settings alone.
 Every random draw comes from (seed, step), so a resumed run equals an uncut one.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from caig.seeding import seed_for
 
 if TYPE_CHECKING:
-    from caig.recipes.pretrain_samples import Sources
+    from caig.recipes.pretrain_samples import Sample, Sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,14 @@ class Config:
     """Folder of scene tars and products.tar."""
     out: Path
     """Run folder: checkpoint, log and, in `model`, the exported checkpoint."""
-    steps: int = 1600
+    setting_steps: int = 600
+    """First steps, whose answers only name a setting: what goes with what is learned there at a third of the price."""
+    setting_batch: int = 24
+    """Prompts in each of these steps."""
+    steps: int = 1500
+    """All steps, those included; the rest learns whole descriptions."""
     batch: int = 8
-    """Prompts a step."""
+    """Prompts in each of the remaining steps."""
     answers: int = 4
     """Descriptions per prompt, of different suitable settings."""
     lr: float = 2e-3
@@ -62,7 +67,7 @@ def run(config: Config) -> Path:
 
     from caig.models.mllm import save_mllm
     from caig.recipes.pretrain_report import write_report
-    from caig.recipes.pretrain_samples import Sources, draw_samples, read_captions, read_photos
+    from caig.recipes.pretrain_samples import Sources, read_captions, read_photos
     from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 
     torch.set_num_threads(config.threads)
@@ -84,9 +89,7 @@ def run(config: Config) -> Path:
 
     for step in range(start, config.steps):
         rng = Random(seed_for(config.seed, "step", step))
-        samples = draw_samples(
-            sources, config.batch, config.answers, photos=rng.random() < config.photo_steps, rng=rng
-        )
+        samples = draw_step(config, sources, step, rng)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * cosine_with_warmup(step, config.steps, config.warmup)
         loss = answer_loss(model, processor, samples)
@@ -104,6 +107,16 @@ def run(config: Config) -> Path:
     save_mllm(model, processor, config.out / "model")
     write_report(config, config.out / "model", log)
     return config.out / "model"
+
+
+def draw_step(config: Config, sources: Sources, step: int, rng: Random) -> list[Sample]:
+    """The samples of one step: settings alone at first, whole descriptions later."""
+    from caig.recipes.pretrain_samples import draw_samples, only_settings
+
+    early = step < config.setting_steps
+    count, photos = config.setting_batch if early else config.batch, rng.random() < config.photo_steps
+    samples = draw_samples(sources, count, config.answers, photos=photos, rng=rng)
+    return [only_settings(sample) for sample in samples] if early else samples
 
 
 def build(config: Config, captions: Any) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ else, white or noise: a real catalogue's photos look like nothing the model has 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caig.data.captions import sample_description
+from caig.data.captions import sample_description, setting_of
 from caig.data.everyday import Category, categories, write_title
 from caig.data.instructions import product_facts, write_instruction
 from caig.data.scenes import ProductRecord, read_products, read_scenes
@@ -64,11 +64,13 @@ def read_photos(folder: Path, split: str, side: int) -> list[Photo]:
 
 
 def read_captions(folder: Path) -> dict[str, list[str]]:
-    """The training scenes' captions by setting, whatever product stood there."""
+    """The training scenes' captions by setting, whatever product stood there; those that open with the setting."""
     captions: dict[str, list[str]] = {}
     for scene in read_scenes(folder):
         if scene.split == "train":
-            captions.setdefault(scene.record["setting"], []).extend(scene.record["captions"])
+            setting = scene.record["setting"]
+            fit = [text for text in scene.record["captions"] if setting_of(text.partition(", ")[0]) == setting]
+            captions.setdefault(setting, []).extend(fit)
     return captions
 
 
@@ -76,6 +78,11 @@ def draw_samples(sources: Sources, count: int, answers: int, *, photos: bool, rn
     """Draw `count` prompts with `answers` descriptions each, all with a photo or all without."""
     draws = [_rendered if rng.random() < (0.6 if photos else 0.15) else _everyday for _ in range(count)]
     return [draw(sources, answers, photos, rng) for draw in draws]
+
+
+def only_settings(sample: Sample) -> Sample:
+    """The sample with its answers cut to their first phrase, which names the setting."""
+    return replace(sample, answers=tuple(text.partition(", ")[0] for text in sample.answers))
 
 
 def tokenizer_texts(captions: Mapping[str, Sequence[str]], seed: int) -> list[str]:
@@ -114,7 +121,7 @@ def _rendered(sources: Sources, answers: int, photos: bool, rng: Random) -> Samp
     photo = rng.choice(sources.photos)
     record = photo.record
     wordless = photos and rng.random() < 0.45
-    attributes = {k: record[k] for k in SHOWN_ATTRIBUTES if rng.random() < 0.5} if rng.random() < 0.4 else {}
+    attributes = {k: record[k] for k in SHOWN_ATTRIBUTES if rng.random() < 0.5} if rng.random() < 0.2 else {}
     category = categories()[record["category"]]
     facts = product_facts() if wordless else product_facts(record["title"], _maybe(category, rng), attributes)
     return _sample(sources, facts, _augment(photo.image, rng) if photos else None, category.settings, answers, rng)
