@@ -48,8 +48,9 @@ def test_an_unknown_name() -> None:
 def test_type_checkers_see_the_same_names() -> None:
     assert caig.__file__
     (block,) = [node for node in ast.parse(Path(caig.__file__).read_text()).body if isinstance(node, ast.If)]
-    seen = {f"{node.module}:{alias.name}" for node in block.body if isinstance(node, ast.ImportFrom)
-            for alias in node.names}
+    seen = {
+        f"{node.module}:{alias.name}" for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
     assert seen == {f"{home}:{name}" for name, home in caig._HOME_OF.items()}
 
 

@@ -6,8 +6,8 @@ import torch
 from diffusers import StableDiffusionControlNetInpaintPipeline
 
 from caig.models import background_parts as parts
-from caig.recipes.background.export import write_pipeline
 from caig.models.background_model import Sampling
+from caig.recipes.background.export import write_pipeline
 
 CAPTIONS = ["rustic kitchen table, soft morning light", "sandy beach by the sea, golden hour sunlight"]
 

@@ -1,7 +1,7 @@
 """caig: product photo and title in, ad images ranked by predicted click-through rate out.
 
-    from caig import AdPipeline, Product
-    ads = AdPipeline.from_pretrained("embedded").generate(Product(...), n=4, size=(1024, 1024), seed=0)
+from caig import AdPipeline, Product
+ads = AdPipeline.from_pretrained("embedded").generate(Product(...), n=4, size=(1024, 1024), seed=0)
 """
 
 from __future__ import annotations

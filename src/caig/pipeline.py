@@ -17,6 +17,7 @@ from caig.models.protocols import BackgroundModel, PromptModel, RewardModel
 from caig.seeding import seed_for
 from caig.types import Canvas, Creative, Cutout, Description, Pixels, Placement, Product, RankedAd, Score, Size
 
+DEFAULT_PLACEMENT = Placement()
 PRODUCT_SIDE = 256  # side of the product picture that prompt models are shown
 
 
@@ -57,7 +58,13 @@ class AdPipeline:
         )
 
     def generate(
-        self, product: Product, *, n: int = 4, size: Size = (1024, 1024), seed: int = 0, placement: Placement = Placement()
+        self,
+        product: Product,
+        *,
+        n: int = 4,
+        size: Size = (1024, 1024),
+        seed: int = 0,
+        placement: Placement = DEFAULT_PLACEMENT,
     ) -> list[RankedAd]:
         """Write n descriptions, paint each around the product and rank the ads by predicted CTR, best first.
 

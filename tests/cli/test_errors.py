@@ -15,53 +15,100 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("generate",), "generate: expected --image and --title, or --catalog, got no --image and --title. "
-         "Name a photo and its title, or a catalogue."),
-        (("generate", "--image", "photo.png"), "generate: expected --image and --title, or --catalog, got no --title. "
-         "Name a photo and its title, or a catalogue."),
-        (("generate", "--image", "photo.png", "--title", " "), "title of product 'photo': expected some words, got "
-         "none. Say what the product is."),
+        (
+            ("generate",),
+            "generate: expected --image and --title, or --catalog, got no --image and --title. "
+            "Name a photo and its title, or a catalogue.",
+        ),
+        (
+            ("generate", "--image", "photo.png"),
+            "generate: expected --image and --title, or --catalog, got no --title. "
+            "Name a photo and its title, or a catalogue.",
+        ),
+        (
+            ("generate", "--image", "photo.png", "--title", " "),
+            "title of product 'photo': expected some words, got none. Say what the product is.",
+        ),
         ((*ONE, "-n", "0"), "n: expected at least 1 ad per product, got 0. Ask for 1 or more."),
         ((*ONE, "-n", "-3"), "n: expected at least 1 ad per product, got -3. Ask for 1 or more."),
         ((*ONE, "-n", "two"), 'Invalid value for -n: unable to convert "two" into int. See: caig --help'),
-        ((*ONE, "--size", "big"), "size: expected WIDTHxHEIGHT such as 1024x1024, got 'big'. Write both sides in "
-         "pixels."),
-        ((*ONE, "--size", "63x64"), "size: expected sides of 64 to 2048 pixels, got 63x64. Choose a size in this "
-         "range."),
-        ((*ONE, "--size", "64x2049"), "size: expected sides of 64 to 2048 pixels, got 64x2049. Choose a size in this "
-         "range."),
-        ((*ONE, "--position", "0.5"), "position: expected X,Y with both from 0 to 1, such as 0.5,0.8, got '0.5'. X is "
-         "the product's centre over the width, Y its base over the height."),
-        ((*ONE, "--format", "bmp"), 'Invalid value "bmp" for --format. Choose from: "png", "webp", "jpeg". '
-         "See: caig --help"),
+        (
+            (*ONE, "--size", "big"),
+            "size: expected WIDTHxHEIGHT such as 1024x1024, got 'big'. Write both sides in pixels.",
+        ),
+        (
+            (*ONE, "--size", "63x64"),
+            "size: expected sides of 64 to 2048 pixels, got 63x64. Choose a size in this range.",
+        ),
+        (
+            (*ONE, "--size", "64x2049"),
+            "size: expected sides of 64 to 2048 pixels, got 64x2049. Choose a size in this range.",
+        ),
+        (
+            (*ONE, "--position", "0.5"),
+            "position: expected X,Y with both from 0 to 1, such as 0.5,0.8, got '0.5'. X is "
+            "the product's centre over the width, Y its base over the height.",
+        ),
+        (
+            (*ONE, "--format", "bmp"),
+            'Invalid value "bmp" for --format. Choose from: "png", "webp", "jpeg". See: caig --help',
+        ),
         ((*ONE, "--colour", "red"), "Unknown option: --colour. "),
-        ((*ONE, "--catalog", "p.csv"), "--image: expected no such option with --catalog, got 'photo.png'. Leave it "
-         "out."),
-        ((*ONE, "--map", "title=name"), "--map: expected no such option without --catalog, got '('title=name',)'. "
-         "Leave it out."),
-        (("generate", "--catalog", "p.csv", "--map", "title"), "--map: expected FIELD=COLUMN, got 'title'. Write --map "
-         "FIELD=COLUMN, e.g. --map title=name."),
+        (
+            (*ONE, "--catalog", "p.csv"),
+            "--image: expected no such option with --catalog, got 'photo.png'. Leave it out.",
+        ),
+        (
+            (*ONE, "--map", "title=name"),
+            "--map: expected no such option without --catalog, got '('title=name',)'. Leave it out.",
+        ),
+        (
+            ("generate", "--catalog", "p.csv", "--map", "title"),
+            "--map: expected FIELD=COLUMN, got 'title'. Write --map FIELD=COLUMN, e.g. --map title=name.",
+        ),
         (("generate", "--catalog", "p.csv"), "p.csv: expected a file, got none there. Check the path."),
-        (("generate", "--image", "none.png", "--title", "Box"), "none.png: expected an image file, got no such file. "
-         "Check the path; in a catalogue it is relative to the file."),
-        (("generate", "--image", "text.png", "--title", "Box"), "text.png: expected a PNG, JPEG, WebP, TIFF, BMP, GIF "
-         "or AVIF image, got a file that is none of these. Save the photo as PNG or JPEG."),
-        ((*ONE, "--mask", "none.png"), "none.png: expected an image file, got no such file. Check the path; in a "
-         "catalogue it is relative to the file."),
-        (("describe", "--image", "photo.png", "--title", ""), "title of product 'photo': expected some words, got "
-         "none. Say what the product is."),
-        (("describe", "--image", "photo.png", "--title", "Box", "-n", "0"), "n: expected at least 1 ad per product, "
-         "got 0. Ask for 1 or more."),
-        (("paint", "--image", "photo.png", "--description", " ", "--out", "a.png"), "--description: expected a text, "
-         "got an empty one. Say what the background shows."),
-        (("paint", "--image", "photo.png", "--description", "x", "--out", "a.bmp"), "format: expected one of png, "
-         "webp, jpeg, got 'bmp'. Choose one of these."),
-        (("score", "--title", "", "photo.png"), "--title: expected a text, got an empty one. Say what the product is, "
-         "as its shop does."),
+        (
+            ("generate", "--image", "none.png", "--title", "Box"),
+            "none.png: expected an image file, got no such file. "
+            "Check the path; in a catalogue it is relative to the file.",
+        ),
+        (
+            ("generate", "--image", "text.png", "--title", "Box"),
+            "text.png: expected a PNG, JPEG, WebP, TIFF, BMP, GIF "
+            "or AVIF image, got a file that is none of these. Save the photo as PNG or JPEG.",
+        ),
+        (
+            (*ONE, "--mask", "none.png"),
+            "none.png: expected an image file, got no such file. Check the path; in a "
+            "catalogue it is relative to the file.",
+        ),
+        (
+            ("describe", "--image", "photo.png", "--title", ""),
+            "title of product 'photo': expected some words, got none. Say what the product is.",
+        ),
+        (
+            ("describe", "--image", "photo.png", "--title", "Box", "-n", "0"),
+            "n: expected at least 1 ad per product, got 0. Ask for 1 or more.",
+        ),
+        (
+            ("paint", "--image", "photo.png", "--description", " ", "--out", "a.png"),
+            "--description: expected a text, got an empty one. Say what the background shows.",
+        ),
+        (
+            ("paint", "--image", "photo.png", "--description", "x", "--out", "a.bmp"),
+            "format: expected one of png, webp, jpeg, got 'bmp'. Choose one of these.",
+        ),
+        (
+            ("score", "--title", "", "photo.png"),
+            "--title: expected a text, got an empty one. Say what the product is, as its shop does.",
+        ),
         (("score", "--title", "Box"), "score: expected one picture or more, got none. Name the ads to score."),
         (("score", "photo.png"), 'Command "score" parameter --title requires an argument. See: caig --help'),
-        (("fly",), 'Unknown command "fly". Available commands: generate, describe, paint, score, demo, train. See: '
-         "caig --help"),
+        (
+            ("fly",),
+            'Unknown command "fly". Available commands: generate, describe, paint, score, demo, train. See: '
+            "caig --help",
+        ),
         (("train", "background", "--data", "x", "--out", "y", "--stepps", "3"), "Unknown option: --stepps. "),
     ],
 )
@@ -77,19 +124,26 @@ def test_bad_input(caig, tmp_path: Path, arguments: tuple[str, ...], message: st
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "prompt model: expected embedded, a folder, owner/name on the hub, or python:module:factory, got "
-         "'nowhere'. Check the name or the path."),
-        ("owner/unknown", "prompt model 'owner/unknown': expected a local folder, or a checkpoint in the hub cache, "
-         "got neither, and the hub can't be reached. On a machine with network run: hf download owner/unknown"),
-        ("python:nowhere:factory", "python:nowhere:factory: expected python:module:factory, got No module named "
-         "'nowhere'. Check the import path."),
+        (
+            "nowhere",
+            "prompt model: expected embedded, a folder, owner/name on the hub, or python:module:factory, got "
+            "'nowhere'. Check the name or the path.",
+        ),
+        (
+            "owner/unknown",
+            "prompt model 'owner/unknown': expected a local folder, or a checkpoint in the hub cache, "
+            "got neither, and the hub can't be reached. On a machine with network run: hf download owner/unknown",
+        ),
+        (
+            "python:nowhere:factory",
+            "python:nowhere:factory: expected python:module:factory, got No module named "
+            "'nowhere'. Check the import path.",
+        ),
         ("python:cli_fakes:no_model", "python:cli_fakes:no_model: expected a factory of a prompt model "),
         (".", "prompt model '.': expected a folder with safetensors weights, got none in .. Train one with"),
     ],
 )
-def test_unknown_checkpoints(
-    caig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
-) -> None:
+def test_unknown_checkpoints(caig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     before = sorted(tmp_path.rglob("*"))
     done = caig(*ONE, "--prompt-model", name, fakes=ALL[1:])
@@ -139,6 +193,4 @@ def test_ctrl_c_ends_quietly(caig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("caig.pipeline.AdPipeline.generate", interrupt)
     done = caig(*ONE, fakes=ALL)
     assert done.code == 130
-    assert done.err.splitlines()[-1] == (
-        "interrupted; what is finished is kept: run the same command again to go on"
-    )
+    assert done.err.splitlines()[-1] == ("interrupted; what is finished is kept: run the same command again to go on")

@@ -95,7 +95,7 @@ def test_shopify_columns_and_continuation_rows(shop: Path) -> None:
         shop,
         "shopify.csv",
         "Handle,Title,Image Src,Vendor,Type,Tags,Variant Price\n"
-        "shiraz,Shiraz 2019,wine.png,Orchard,Wine,\"red, dry\",12.90\n"
+        'shiraz,Shiraz 2019,wine.png,Orchard,Wine,"red, dry",12.90\n'
         "shiraz,,images/milk.jpg,,,,13.90\n"
         "milk,Milk,images/milk.jpg,Dairy,Milk,,1.20\n",
     )
@@ -105,9 +105,7 @@ def test_shopify_columns_and_continuation_rows(shop: Path) -> None:
         ("milk", "Milk", shop / "images/milk.jpg"),
     ]
     assert dict(catalog.products[0].attributes) == {"brand": "Orchard", "tags": "red, dry", "price": "12.90"}
-    assert catalog.remarks == (
-        "1 rows continue the product above them (variants, further images) and were left out",
-    )
+    assert catalog.remarks == ("1 rows continue the product above them (variants, further images) and were left out",)
 
 
 def test_the_caig_list_has_its_title_in_new_caption(shop: Path) -> None:
@@ -126,8 +124,10 @@ def test_images_may_lie_in_another_folder(shop: Path, tmp_path_factory: pytest.T
     feeds = tmp_path_factory.mktemp("feeds")
     path = write(feeds, "p.csv", f"id,title,image\na,A,wine.png\nb,B,{shop}/wine.png\n")
     assert [product.image for product in read_catalog(path, root=shop).products] == [shop / "wine.png"] * 2
-    outside = f"image: expected a path inside {feeds}, got {shop}/wine.png. Move the file there, or name its folder " \
+    outside = (
+        f"image: expected a path inside {feeds}, got {shop}/wine.png. Move the file there, or name its folder "
         "with --image-root."
+    )
     assert reasons(read_catalog(path))[2] == outside
 
 
@@ -197,11 +197,18 @@ def test_broken_json_lines_are_rows_not_files(shop: Path) -> None:
         ("p.xlsx", "", "expected one of .csv, .tsv, .txt, .json, .jsonl, .ndjson, .parquet, got '.xlsx'."),
         ("p.csv", "", "expected at least one row, got none. Add a product."),
         ("p.csv", "id,title,image\n", "expected at least one row, got none. Add a product."),
-        ("p.csv", "id,image\nw1,wine.png\n", "expected a column for title: title or new_caption or name or "
-         "product_title, got columns id, image. Name it, e.g. --map title=COLUMN."),
+        (
+            "p.csv",
+            "id,image\nw1,wine.png\n",
+            "expected a column for title: title or new_caption or name or "
+            "product_title, got columns id, image. Name it, e.g. --map title=COLUMN.",
+        ),
         ("p.csv", "id,title,title\nw1,a,b\n", "expected each column name once, got 'title' more than once."),
-        ("p.csv", "id,title,image\nw1,A,wine.png\nw1,B,wine.png\nx,C,wine.png\n",
-         "expected each id once, got 'w1' in rows 1, 2. Give each product an id of its own."),
+        (
+            "p.csv",
+            "id,title,image\nw1,A,wine.png\nw1,B,wine.png\nx,C,wine.png\n",
+            "expected each id once, got 'w1' in rows 1, 2. Give each product an id of its own.",
+        ),
         ("p.csv", 'id,title,image\nw1,"A,wine.png\n', "expected a table, got broken quoting (unexpected end of data)."),
         ("p.json", "{", "expected a JSON list, got broken JSON ("),
         ("p.json", "{}", "expected a JSON list of objects, got dict."),
@@ -229,8 +236,11 @@ def test_a_file_that_is_missing_or_not_utf8(shop: Path) -> None:
     ("mapping", "message"),
     [
         ({"title": "nome"}, "--map: expected a column among id, title, image, got 'nome'. Write --map FIELD=COLUMN"),
-        ({"titel": "title"}, "--map: expected a field among id, title, image, mask, category, brand, color, price, "
-         "tags, got 'titel'. Write --map FIELD=COLUMN"),
+        (
+            {"titel": "title"},
+            "--map: expected a field among id, title, image, mask, category, brand, color, price, "
+            "tags, got 'titel'. Write --map FIELD=COLUMN",
+        ),
     ],
 )
 def test_a_mapping_must_name_what_exists(shop: Path, mapping: dict[str, str], message: str) -> None:

@@ -22,15 +22,24 @@ def _cutout(wide: int = 40, high: int = 80, margin: int = 3) -> Cutout:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("1024x768", (1024, 768)), ("512", (512, 512)), (" 64 X 2048 ", (64, 2048))])
+    ("text", "size"), [("1024x768", (1024, 768)), ("512", (512, 512)), (" 64 X 2048 ", (64, 2048))]
+)
 def test_sizes(text: str, size: tuple[int, int]) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("big", "WIDTHxHEIGHT"), ("", "WIDTHxHEIGHT"), ("10x", "WIDTHxHEIGHT"), ("-5x100", "WIDTHxHEIGHT"),
-    ("63x512", "sides of 64 to 2048 pixels, got 63x512"), ("512x4096", "got 512x4096"), ("1e3x500", "WIDTHxHEIGHT"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("big", "WIDTHxHEIGHT"),
+        ("", "WIDTHxHEIGHT"),
+        ("10x", "WIDTHxHEIGHT"),
+        ("-5x100", "WIDTHxHEIGHT"),
+        ("63x512", "sides of 64 to 2048 pixels, got 63x512"),
+        ("512x4096", "got 512x4096"),
+        ("1e3x500", "WIDTHxHEIGHT"),
+    ],
+)
 def test_bad_sizes(text: str, said: str) -> None:
     with pytest.raises(InputError, match="size: expected") as error:
         parse_size(text)

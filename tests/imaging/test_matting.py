@@ -20,12 +20,26 @@ RENDERED = sorted((Path(__file__).parent / "rendered").glob("*.webp"))
 # product area over the photo's, from cut-outs that were looked at over three colours: a bite, a hole, a shadow or a
 # reflection moves it
 AREAS = {
-    "alpro-blueberry-soyghurt": 0.385, "alpro-shelf-soy-milk": 0.372, "arla-ecological-medium-fat-milk": 0.351,
-    "arla-lactose-medium-fat-milk": 0.349, "arla-natural-yoghurt": 0.546, "arla-sour-cream": 0.620,
-    "aubergine": 0.244, "avocado": 0.478, "bravo-apple-juice": 0.321, "cabbage": 0.616, "garlic": 0.519,
-    "god-morgon-orange-juice": 0.355, "god-morgon-orange-red-grapefruit-juice": 0.356, "leek": 0.079,
-    "oatly-oat-milk": 0.354, "passion-fruit": 0.408, "plum": 0.324, "satsumas": 0.507,
-    "tropicana-golden-grapefruit": 0.363, "yoggi-vanilla-yoghurt": 0.304,
+    "alpro-blueberry-soyghurt": 0.385,
+    "alpro-shelf-soy-milk": 0.372,
+    "arla-ecological-medium-fat-milk": 0.351,
+    "arla-lactose-medium-fat-milk": 0.349,
+    "arla-natural-yoghurt": 0.546,
+    "arla-sour-cream": 0.620,
+    "aubergine": 0.244,
+    "avocado": 0.478,
+    "bravo-apple-juice": 0.321,
+    "cabbage": 0.616,
+    "garlic": 0.519,
+    "god-morgon-orange-juice": 0.355,
+    "god-morgon-orange-red-grapefruit-juice": 0.356,
+    "leek": 0.079,
+    "oatly-oat-milk": 0.354,
+    "passion-fruit": 0.408,
+    "plum": 0.324,
+    "satsumas": 0.507,
+    "tropicana-golden-grapefruit": 0.363,
+    "yoggi-vanilla-yoghurt": 0.304,
 }
 
 
@@ -59,8 +73,11 @@ def test_reflection_and_shadow_are_left_out() -> None:
 
 def _grounds(shape: tuple[int, int]) -> dict[str, np.ndarray]:
     rows = np.mgrid[0 : shape[0], 0 : shape[1]][0][..., None] / shape[0]
-    return {"white": np.full((*shape, 3), 255.0), "grey": np.full((*shape, 3), 205.0),
-            "gradient": np.array([239.0, 235.0, 231.0]) - 30 * rows}
+    return {
+        "white": np.full((*shape, 3), 255.0),
+        "grey": np.full((*shape, 3), 205.0),
+        "gradient": np.array([239.0, 235.0, 231.0]) - 30 * rows,
+    }
 
 
 @pytest.mark.parametrize("ground", ["white", "grey", "gradient"])
@@ -164,8 +181,11 @@ REFUSED = {
     "empty": (np.full((90, 90, 3), 255, np.uint8), "0.5% to 98%"),
     "speck": (_disc(radius=2), "0.5% to 98%"),
     "cropped": (np.where(np.mgrid[0:90, 0:90][0][..., None] < 40, 255, 40).astype(np.uint8).repeat(3, 2), "border"),
-    "same as ground": (np.pad(np.full((60, 60, 3), 253, np.uint8), ((20, 20), (20, 20), (0, 0)), constant_values=255)
-                       - np.pad(np.full((10, 60, 1), 90, np.uint8), ((70, 20), (20, 20), (0, 0))), "stands out"),
+    "same as ground": (
+        np.pad(np.full((60, 60, 3), 253, np.uint8), ((20, 20), (20, 20), (0, 0)), constant_values=255)
+        - np.pad(np.full((10, 60, 1), 90, np.uint8), ((70, 20), (20, 20), (0, 0))),
+        "stands out",
+    ),
 }
 
 

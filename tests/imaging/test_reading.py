@@ -25,6 +25,7 @@ def _grid() -> np.ndarray:
 
 def _png_header(width: int, height: int) -> bytes:
     """A PNG that promises width x height pixels in a few bytes."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -108,7 +109,8 @@ def _with_linear_curves(profile: bytes) -> bytes:
             data[offset + 12 : offset + 16] = struct.pack(">i", 1 << 16)
         if tag == b"desc":
             data[offset + 8 : offset + size] = data[offset + 8 : offset + size].replace(
-                "sRGB".encode("utf-16-be"), "line".encode("utf-16-be"))
+                "sRGB".encode("utf-16-be"), "line".encode("utf-16-be")
+            )
     return bytes(data)
 
 

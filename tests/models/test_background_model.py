@@ -8,12 +8,12 @@ import pytest
 import torch
 from diffusers import StableDiffusionControlNetInpaintPipeline
 from PIL import Image
-from tests.tiny import tiny_background
 
 from caig.errors import CheckpointError
 from caig.models.background_model import BackgroundModel, Frame, read_sampling, warn_of_cut
 from caig.testing import check_background_model, sample_canvas
 from caig.types import Description
+from tests.tiny import tiny_background
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,13 @@ def test_text_controlnet_and_guidance_all_reach_the_picture(model: BackgroundMod
         return changed.paint(canvas, [described(text)], seeds=[5])[0]
 
     usual = paint()
-    for other in (paint("sandy beach"), paint(controlnet_scale=0.0), paint(guidance=5.0), paint(steps=4), paint(erode=3)):
+    for other in (
+        paint("sandy beach"),
+        paint(controlnet_scale=0.0),
+        paint(guidance=5.0),
+        paint(steps=4),
+        paint(erode=3),
+    ):
         assert not np.array_equal(usual, other)
     assert not np.array_equal(usual, paint(native_side=128))
 

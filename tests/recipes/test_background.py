@@ -84,7 +84,9 @@ def _cut_at(step_to_cut: int):
 
 
 def test_a_leg_without_the_one_before_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="leg autoencoder .*expected 2 finished steps, got 0. Run leg autoencoder first"):
+    with pytest.raises(
+        InputError, match="leg autoencoder .*expected 2 finished steps, got 0. Run leg autoencoder first"
+    ):
         run(toy(tmp_path, legs=("unet",)))
 
 

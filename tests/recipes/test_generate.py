@@ -49,9 +49,7 @@ class FakePipeline:
             raise self.broken[product.id]
         return [self._ad(product, rank, size, seed, placement) for rank in range(1, n + 1)]
 
-    def _ad(
-        self, product: Product, rank: int, size: tuple[int, int], seed: int, placement: Placement
-    ) -> RankedAd:
+    def _ad(self, product: Product, rank: int, size: tuple[int, int], seed: int, placement: Placement) -> RankedAd:
         image = np.full((size[1], size[0], 3), 40 * rank + seed, np.uint8)
         image[::2, ::3] = len(product.title)
         text = f"<b>scene</b> {rank}"
@@ -67,9 +65,7 @@ class FakePipeline:
             fidelity=Fidelity(core_exact=True, core_coverage=0.97, halo=0.01),
         )
         ctr = 0.04 / rank
-        score = Score(
-            creative_id=creative.id, utility=-rank, ctr=ctr, low=ctr / 2, high=ctr * 2, basis="simulated"
-        )
+        score = Score(creative_id=creative.id, utility=-rank, ctr=ctr, low=ctr / 2, high=ctr * 2, basis="simulated")
         return RankedAd(rank=rank, creative=creative, score=score, seconds={"paint": 0.12345})
 
 
@@ -105,8 +101,11 @@ def test_files_and_manifest(tmp_path: Path, products: list[Product]) -> None:
     assert report.exit_code == 0
     assert sorted(files(report.out)) == sorted(
         ["index.html", "manifest.jsonl"]
-        + [f"{folder}/{name}" for folder in ("wine", "a%2Fb", "milk") for name in ("manifest.jsonl", "rank-1.png",
-                                                                                    "rank-2.png")]
+        + [
+            f"{folder}/{name}"
+            for folder in ("wine", "a%2Fb", "milk")
+            for name in ("manifest.jsonl", "rank-1.png", "rank-2.png")
+        ]
     )
     line = manifest(report)[1]
     data = (report.out / "wine/rank-2.png").read_bytes()
@@ -129,14 +128,20 @@ def test_files_and_manifest(tmp_path: Path, products: list[Product]) -> None:
         "placement": {"scale": 0.5, "x": 0.5, "y": 0.8},
         "digital_source_type": "compositeWithTrainedAlgorithmicMedia",
         "predicted_ctr": {
-            "name": "simulated CTR", "value": 0.02, "low": 0.01, "high": 0.04, "utility": -2, "basis": "simulated"
+            "name": "simulated CTR",
+            "value": 0.02,
+            "low": 0.01,
+            "high": 0.04,
+            "utility": -2,
+            "basis": "simulated",
         },
         "fidelity": {"core_exact": True, "core_coverage": 0.97, "halo": 0.01, "psnr": None},
         "seconds": {"paint": 0.123},
         "models": FakePipeline().models(),
     }
-    assert manifest(report)[2:4] == [json.loads(text) for text in
-                                     (report.out / "a%2Fb/manifest.jsonl").read_text().splitlines()]
+    assert manifest(report)[2:4] == [
+        json.loads(text) for text in (report.out / "a%2Fb/manifest.jsonl").read_text().splitlines()
+    ]
 
 
 def test_a_cut_run_goes_on_and_equals_an_uncut_one(tmp_path: Path, products: list[Product]) -> None:
@@ -280,9 +285,7 @@ def test_other_formats(tmp_path: Path, products: list[Product], format: str, suf
         ("out/manifest.jsonl", "of an earlier run, got one with a manifest.jsonl of something else. Choose another"),
     ],
 )
-def test_files_of_others_are_left_alone(
-    tmp_path: Path, products: list[Product], path: str, message: str
-) -> None:
+def test_files_of_others_are_left_alone(tmp_path: Path, products: list[Product], path: str, message: str) -> None:
     file, pipeline = tmp_path / path, FakePipeline()
     file.parent.mkdir(exist_ok=True)
     file.write_text("mine")

@@ -80,8 +80,13 @@ def demo(*, out: Annotated[Path, Parameter(help="Folder for the results.")] = Pa
 
 
 def _source(
-    image: Path | None, title: str | None, category: str, mask: Path | None,
-    catalog: Path | None, mapping: tuple[str, ...], root: Path | None,
+    image: Path | None,
+    title: str | None,
+    category: str,
+    mask: Path | None,
+    catalog: Path | None,
+    mapping: tuple[str, ...],
+    root: Path | None,
 ) -> Catalog:
     """Return the products that the command names: those of the catalogue, or the one of --image and --title."""
     if catalog is not None:

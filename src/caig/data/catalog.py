@@ -261,5 +261,3 @@ def _claim_folder(folders: dict[str, int], product_id: str, number: int) -> None
         raise _RowFault(
             f"id: expected one that differs in more than capitals, got '{product_id}', as in row {first}. Rename it."
         )
-
-

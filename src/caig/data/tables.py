@@ -83,7 +83,7 @@ def _json_row(number: int, line: str) -> Row:
 def _object_row(number: int, value: Any) -> Row:
     if isinstance(value, dict):
         return Row(number, value)
-    return Row(number, {}, f"row: expected a JSON object, got {type(value).__name__}. Write {{\"id\": …}}.")
+    return Row(number, {}, f'row: expected a JSON object, got {type(value).__name__}. Write {{"id": …}}.')
 
 
 def _read_json(path: Path) -> list[Row]:

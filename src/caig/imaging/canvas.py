@@ -21,16 +21,21 @@ def parse_size(text: str) -> Size:
     """`"1024x768"` to (1024, 768); one number means a square. Raises InputError."""
     match = re.fullmatch(r"\s*(\d{1,6})\s*(?:[xX×*]\s*(\d{1,6})\s*)?", text)
     if not match:
-        raise InputError("size", expected="WIDTHxHEIGHT such as 1024x1024", got=repr(text),
-                         next_step="Write both sides in pixels.")
+        raise InputError(
+            "size", expected="WIDTHxHEIGHT such as 1024x1024", got=repr(text), next_step="Write both sides in pixels."
+        )
     return check_size((int(match[1]), int(match[2] or match[1])))
 
 
 def check_size(size: Size) -> Size:
     """Return `size` when both sides lie in 64 to 2048, else raise InputError."""
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
-        raise InputError("size", expected=f"sides of {MIN_SIDE} to {MAX_SIDE} pixels", got=f"{size[0]}x{size[1]}",
-                         next_step="Choose a size in this range.")
+        raise InputError(
+            "size",
+            expected=f"sides of {MIN_SIDE} to {MAX_SIDE} pixels",
+            got=f"{size[0]}x{size[1]}",
+            next_step="Choose a size in this range.",
+        )
     return size
 
 
@@ -41,8 +46,12 @@ def parse_position(text: str) -> tuple[float, float]:
     except ValueError:
         x = y = float("nan")
     if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise InputError("position", expected="X,Y with both from 0 to 1, such as 0.5,0.8", got=repr(text),
-                         next_step="X is the product's centre over the width, Y its base over the height.")
+        raise InputError(
+            "position",
+            expected="X,Y with both from 0 to 1, such as 0.5,0.8",
+            got=repr(text),
+            next_step="X is the product's centre over the width, Y its base over the height.",
+        )
     return x, y
 
 
@@ -56,8 +65,9 @@ def lay_out(cutout: Cutout, size: Size, placement: Placement = DEFAULT) -> Canva
     image, alpha = _to_length(cutout, _target(size, placement))
     left, top = _corner(product_box(alpha), size, placement)
     canvas_image, canvas_alpha = _paste(image, alpha, size, left, top)
-    return Canvas(image=canvas_image, product=canvas_alpha, edges=product_edges(canvas_image, canvas_alpha),
-                  placement=placement)
+    return Canvas(
+        image=canvas_image, product=canvas_alpha, edges=product_edges(canvas_image, canvas_alpha), placement=placement
+    )
 
 
 def on_white(cutout: Cutout, side: int, margin: float = 0.05) -> Pixels:
@@ -74,8 +84,9 @@ def product_box(alpha: Alpha) -> tuple[int, int, int, int]:
     """Left, top, right, bottom (exclusive) of alpha > 0.5. Raises InputError when there is no product."""
     rows, columns = np.flatnonzero((alpha > 0.5).any(1)), np.flatnonzero((alpha > 0.5).any(0))
     if not rows.size:
-        raise InputError("cut-out", expected="a product", got="nothing with alpha above 0.5",
-                         next_step="Give another mask or photo.")
+        raise InputError(
+            "cut-out", expected="a product", got="nothing with alpha above 0.5", next_step="Give another mask or photo."
+        )
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
@@ -125,8 +136,12 @@ def _target(size: Size, placement: Placement) -> float:
     target = placement.scale * min(size)
     if not 0 < placement.scale <= 1 or target < MIN_PRODUCT:
         lowest = MIN_PRODUCT / min(size)
-        raise InputError("scale", expected=f"{lowest:.3g} to 1 on this canvas", got=f"{placement.scale:g}",
-                         next_step="It is the product's longer side over the canvas's shorter side.")
+        raise InputError(
+            "scale",
+            expected=f"{lowest:.3g} to 1 on this canvas",
+            got=f"{placement.scale:g}",
+            next_step="It is the product's longer side over the canvas's shorter side.",
+        )
     return target
 
 
@@ -142,8 +157,12 @@ def _inside(name: str, start: float, length: int, room: int, anchor: float) -> i
     """Round `start` to a pixel that keeps the product on the canvas; two pixels of rounding are forgiven."""
     if start < -2 or start + length > room + 2 or length > room:
         low, high = anchor / room, (room - length + anchor) / room
-        raise InputError(f"position {name}", expected=f"{low:.3f} to {high:.3f} for a product of this size",
-                         got=f"{(start + anchor) / room:g}", next_step=f"Change {name} or lower the scale.")
+        raise InputError(
+            f"position {name}",
+            expected=f"{low:.3f} to {high:.3f} for a product of this size",
+            got=f"{(start + anchor) / room:g}",
+            next_step=f"Change {name} or lower the scale.",
+        )
     return min(max(round(start), 0), room - length)
 
 
@@ -151,8 +170,10 @@ def _paste(image: Pixels, alpha: Alpha, size: Size, left: int, top: int) -> tupl
     """Copy onto an empty canvas; what sticks out of it (soft margin only) is cut off. Colours continue outwards."""
     width, height = size
     canvas, weight = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.float32)
-    rows, columns = slice(max(top, 0), min(top + alpha.shape[0], height)), slice(
-        max(left, 0), min(left + alpha.shape[1], width))
+    rows, columns = (
+        slice(max(top, 0), min(top + alpha.shape[0], height)),
+        slice(max(left, 0), min(left + alpha.shape[1], width)),
+    )
     part = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
     canvas[rows, columns], weight[rows, columns] = image[part], alpha[part]
     return canvas, weight

@@ -102,8 +102,12 @@ def noise_level(image: Pixels, where: NDArray[np.bool_]) -> float:
 
 def _same_size(canvas: Canvas, background: Pixels) -> None:
     if background.shape != canvas.image.shape:
-        raise InputError("background", expected=f"{canvas.image.shape[1]}x{canvas.image.shape[0]} pixels, RGB",
-                         got="x".join(map(str, background.shape[1::-1])), next_step="Paint at the canvas's size.")
+        raise InputError(
+            "background",
+            expected=f"{canvas.image.shape[1]}x{canvas.image.shape[0]} pixels, RGB",
+            got="x".join(map(str, background.shape[1::-1])),
+            next_step="Paint at the canvas's size.",
+        )
 
 
 def _highlight(values: Floats) -> float:
@@ -164,6 +168,6 @@ def _surroundings(alpha: Alpha, base: NDArray[np.bool_]) -> tuple[NDArray[np.boo
     ground = alpha < 0.05
     touching = cv2.dilate(base.astype(np.uint8), np.ones((2 * max(2, high // 30) + 1,) * 2, np.uint8)) > 0
     level = (y >= rows.min()) & (y <= rows.max() + max(4, high // 6))
-    beside = (np.abs(x - columns.mean()) > 0.5 * np.ptp(columns) + 0.12 * high)
+    beside = np.abs(x - columns.mean()) > 0.5 * np.ptp(columns) + 0.12 * high
     before = y > rows.max() + max(3, high // 12)
     return touching & ground & (y >= rows.min()), ground & level & (beside | before)

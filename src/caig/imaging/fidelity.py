@@ -20,8 +20,12 @@ def measure(canvas: Canvas, ad: Pixels, decoded: Pixels | None = None) -> Fideli
     exact = bool(np.array_equal(ad[core], canvas.image[core]))
     area = int((canvas.product > 0.5).sum())
     coverage = float((core & (canvas.product > 0.5)).sum() / area) if area else 0.0
-    return Fidelity(core_exact=exact, core_coverage=coverage, halo=halo(canvas, ad),
-                    psnr=None if decoded is None else psnr(ad, decoded, core))
+    return Fidelity(
+        core_exact=exact,
+        core_coverage=coverage,
+        halo=halo(canvas, ad),
+        psnr=None if decoded is None else psnr(ad, decoded, core),
+    )
 
 
 def halo(canvas: Canvas, ad: Pixels) -> float:

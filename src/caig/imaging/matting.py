@@ -37,8 +37,9 @@ def cut_out(photo: Photo, mask: Alpha | None = None, method: str = "auto", name:
     MissingExtraError when rembg is not installed.
     """
     if method not in METHODS:
-        raise InputError("method", expected=f"one of {', '.join(METHODS)}", got=repr(method),
-                         next_step="Choose one of these.")
+        raise InputError(
+            "method", expected=f"one of {', '.join(METHODS)}", got=repr(method), next_step="Choose one of these."
+        )
     photo, mask = _workable(photo, mask)
     if mask is not None:
         cutout = _from_mask(photo.image, mask, "mask", name)
@@ -74,8 +75,12 @@ def _from_ground(image: Pixels, name: str) -> Cutout:
 
 def _from_mask(image: Pixels, mask: Alpha, source: str, name: str) -> Cutout:
     if mask.shape != image.shape[:2]:
-        raise CutoutError(name, expected=f"a mask of {image.shape[1]}x{image.shape[0]} pixels",
-                          got=f"{mask.shape[1]}x{mask.shape[0]}", next_step="Make the mask from the photo itself.")
+        raise CutoutError(
+            name,
+            expected=f"a mask of {image.shape[1]}x{image.shape[0]} pixels",
+            got=f"{mask.shape[1]}x{mask.shape[0]}",
+            next_step="Make the mask from the photo itself.",
+        )
     _enough(mask, name)
     hard = ((mask > 0.02) & (mask < 0.98)).mean() < 1e-4
     alpha = np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.7), np.float32) if hard else mask
@@ -133,8 +138,12 @@ def _complete(image: Pixels, ground: Ground, inside: NDArray[np.bool_], name: st
     """Refuse a product of which a good part is as pale as the ground."""
     lost = faint_remainder(image, ground, inside)
     if lost > MOST_LOST:
-        raise CutoutError(name, expected="a product that stands out from its ground", next_step=NEXT,
-                          got=f"one of which an area of {lost:.0%} hardly differs from it")
+        raise CutoutError(
+            name,
+            expected="a product that stands out from its ground",
+            next_step=NEXT,
+            got=f"one of which an area of {lost:.0%} hardly differs from it",
+        )
 
 
 def _pinholes(share: Alpha) -> NDArray[np.bool_]:
@@ -152,23 +161,36 @@ def _trust(inside: NDArray[np.bool_], name: str) -> None:
     sides = [inside[0], inside[-1], inside[:, 0], inside[:, -1]]
     touching = sum(int(side.sum()) for side in sides) / sum(side.size for side in sides)
     if touching > 0.45:
-        raise CutoutError(name, expected="a product inside its photo", next_step=NEXT,
-                          got=f"something that touches {touching:.0%} of the border")
+        raise CutoutError(
+            name,
+            expected="a product inside its photo",
+            next_step=NEXT,
+            got=f"something that touches {touching:.0%} of the border",
+        )
 
 
 def _enough(alpha: Alpha, name: str) -> None:
     share = float((alpha > 0.5).mean())
     if not LEAST <= share <= MOST:
-        raise CutoutError(name, expected=f"a product on {LEAST:.1%} to {MOST:.0%} of the photo",
-                          got=f"one on {share:.2%}", next_step=NEXT)
+        raise CutoutError(
+            name,
+            expected=f"a product on {LEAST:.1%} to {MOST:.0%} of the photo",
+            got=f"one on {share:.2%}",
+            next_step=NEXT,
+        )
 
 
 def _crop(cutout: Cutout) -> Cutout:
     rows, columns = (np.flatnonzero((cutout.alpha > 0).any(axis)) for axis in (1, 0))
-    part = slice(max(rows[0] - MARGIN, 0), rows[-1] + 1 + MARGIN), slice(
-        max(columns[0] - MARGIN, 0), columns[-1] + 1 + MARGIN)
-    return Cutout(image=np.ascontiguousarray(cutout.image[part]), alpha=np.ascontiguousarray(cutout.alpha[part]),
-                  source=cutout.source)
+    part = (
+        slice(max(rows[0] - MARGIN, 0), rows[-1] + 1 + MARGIN),
+        slice(max(columns[0] - MARGIN, 0), columns[-1] + 1 + MARGIN),
+    )
+    return Cutout(
+        image=np.ascontiguousarray(cutout.image[part]),
+        alpha=np.ascontiguousarray(cutout.alpha[part]),
+        source=cutout.source,
+    )
 
 
 def _workable(photo: Photo, mask: Alpha | None) -> tuple[Photo, Alpha | None]:

@@ -55,12 +55,20 @@ def read_mask(path: Path | str, size: Size, max_pixels: int = 50_000_000) -> Alp
     values = photo.alpha if photo.alpha is not None else photo.image.astype(np.float32) @ _GREY / 255
     if values.shape[::-1] != tuple(size):
         got = f"{values.shape[1]}x{values.shape[0]}"
-        raise ImageError(str(path), expected=f"a mask of the photo's size {size[0]}x{size[1]}", got=got,
-                         next_step="Make the mask from the photo itself, white on the product and black elsewhere.")
+        raise ImageError(
+            str(path),
+            expected=f"a mask of the photo's size {size[0]}x{size[1]}",
+            got=got,
+            next_step="Make the mask from the photo itself, white on the product and black elsewhere.",
+        )
     if values.max() < 0.5 or values.min() > 0.5:
         got = "an all-black mask" if values.max() < 0.5 else "an all-white mask"
-        raise ImageError(str(path), expected="a mask that is white on the product and black elsewhere", got=got,
-                         next_step="Paint the product white and everything else black.")
+        raise ImageError(
+            str(path),
+            expected="a mask that is white on the product and black elsewhere",
+            got=got,
+            next_step="Paint the product white and everything else black.",
+        )
     return np.clip(values, 0, 1).astype(np.float32)
 
 
@@ -81,8 +89,12 @@ def _decode(path: Path, max_pixels: int) -> Image.Image:
         except Image.DecompressionBombError:
             raise _too_large(path, "far more pixels", max_pixels) from None
         except BROKEN:
-            raise _fail(path, "a PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF image", "a file that is none of these",
-                        "Save the photo as PNG or JPEG.") from None
+            raise _fail(
+                path,
+                "a PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF image",
+                "a file that is none of these",
+                "Save the photo as PNG or JPEG.",
+            ) from None
         _check_size(path, picture.size, max_pixels)
         return _load(path, picture)
 
@@ -120,8 +132,9 @@ def _load(path: Path, picture: Image.Image) -> Image.Image:
         picture.load()
     except BROKEN as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _fail(path, "a complete image", f"a truncated or damaged one ({reason})",
-                    "Export or copy the photo again.") from None
+        raise _fail(
+            path, "a complete image", f"a truncated or damaged one ({reason})", "Export or copy the photo again."
+        ) from None
     return picture
 
 

@@ -24,9 +24,7 @@ _XMP = (
 )
 
 
-def encode(
-    image: Pixels, format: str = "png", *, source_type: str = SOURCE_TYPES[0], quality: int = 92
-) -> bytes:
+def encode(image: Pixels, format: str = "png", *, source_type: str = SOURCE_TYPES[0], quality: int = 92) -> bytes:
     """Encode u8[H, W, 3] as png (lossless), webp or jpeg at `quality` 1 to 100, tagged sRGB and with the IPTC
     DigitalSourceType. Raises InputError for an unknown format or source type."""
     kind = {"jpg": "jpeg"}.get(format.lower(), format.lower())

@@ -1,9 +1,9 @@
 """Ads for one product or a catalogue: pictures, manifest and page; what is done already is not done again.
 
-    out/<product id>/rank-1.png …    the ads, best predicted CTR first
-    out/<product id>/manifest.jsonl  one line per ad; it appears together with them, so a folder is whole or absent
-    out/manifest.jsonl               the same lines for the whole run, and one for each product that failed
-    out/index.html                   the run on one page
+out/<product id>/rank-1.png …    the ads, best predicted CTR first
+out/<product id>/manifest.jsonl  one line per ad; it appears together with them, so a folder is whole or absent
+out/manifest.jsonl               the same lines for the whole run, and one for each product that failed
+out/index.html                   the run on one page
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ class Pipeline(Protocol):
         """Role -> name and fingerprint of each model."""
         ...
 
-    def generate(
-        self, product: Product, *, n: int, size: Size, seed: int, placement: Placement
-    ) -> Sequence[RankedAd]:
+    def generate(self, product: Product, *, n: int, size: Size, seed: int, placement: Placement) -> Sequence[RankedAd]:
         """Return `n` ads of `product`, rank 1 first."""
         ...
 
@@ -175,9 +173,7 @@ def _write_ad(
     from caig.imaging.writing import encode
 
     creative = ad.creative
-    data = encode(
-        creative.image, config.format, source_type=config.digital_source_type, quality=config.quality
-    )
+    data = encode(creative.image, config.format, source_type=config.digital_source_type, quality=config.quality)
     file = f"rank-{ad.rank}{SUFFIXES[config.format]}"
     (folder / file).write_bytes(data)
     return {

@@ -48,7 +48,11 @@ def check_out(out: Path) -> None:
 
 
 def write_report(
-    out: Path, lines: Sequence[Mapping[str, Any]], products: Sequence[Product], *, kept: int,
+    out: Path,
+    lines: Sequence[Mapping[str, Any]],
+    products: Sequence[Product],
+    *,
+    kept: int,
     facts: Sequence[tuple[str, str]],
 ) -> Report:
     """Write the run's page and, last, its manifest."""
@@ -107,9 +111,7 @@ def _caption(line: Mapping[str, Any]) -> str:
     return f"{line['rank']}   {ctr['name']} {gallery.percent(ctr['value'])}\n     {interval}"
 
 
-def _product_card(
-    out: Path, product: Product, lines: Sequence[Mapping[str, Any]], side: int
-) -> gallery.ProductCard:
+def _product_card(out: Path, product: Product, lines: Sequence[Mapping[str, Any]], side: int) -> gallery.ProductCard:
     return gallery.ProductCard(
         id=product.id,
         title=product.title,

@@ -50,7 +50,9 @@ def check_prompt_model(model: PromptModel, product: Product | None = None) -> No
 def check_background_model(model: BackgroundModel) -> None:
     """Size, type, and equal pixels for equal seeds and batches, square and wide."""
     assert isinstance(model, BackgroundModel), "a background model has a name and paint(canvas, descriptions, *, seeds)"
-    description = Description(product_id="sample", text="rustic kitchen table, soft morning light", author="user", seed=0)
+    description = Description(
+        product_id="sample", text="rustic kitchen table, soft morning light", author="user", seed=0
+    )
     for width, height in ((256, 256), (300, 100)):
         canvas = sample_canvas(width, height)
         first = model.paint(canvas, [description, description], seeds=[1, 2])

@@ -82,5 +82,8 @@ def run(config: Config) -> Path:
 def unfinished(leg: Leg, config: Config, step: int, steps: int) -> InputError:
     """The error of a leg that needs `leg` finished first."""
     return InputError(
-        f"leg {leg} in {config.out}", expected=f"{steps} finished steps", got=str(step), next_step=f"Run leg {leg} first."
+        f"leg {leg} in {config.out}",
+        expected=f"{steps} finished steps",
+        got=str(step),
+        next_step=f"Run leg {leg} first.",
     )

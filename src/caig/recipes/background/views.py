@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -95,7 +94,9 @@ def cut_window(scene: SceneRecord, size: tuple[int, int], rng: np.random.Generat
     x = _window_start(columns, side_x, width, rng)
     method = cv2.INTER_AREA if size[0] < side_x else cv2.INTER_CUBIC
     window = np.s_[y : y + side_y, x : x + side_x]
-    picture, cutout = (cv2.resize(np.ascontiguousarray(p[window]), size, interpolation=method) for p in (picture, cutout))
+    picture, cutout = (
+        cv2.resize(np.ascontiguousarray(p[window]), size, interpolation=method) for p in (picture, cutout)
+    )
     if rng.random() < 0.5:
         picture, cutout = picture[:, ::-1], cutout[:, ::-1]
     return _condition(np.ascontiguousarray(picture), np.ascontiguousarray(cutout), rng)
@@ -144,5 +145,3 @@ def encode_pictures(autoencoder: AutoencoderKL, pictures: list[NDArray[np.uint8]
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         latents.append(autoencoder.encode(pixels).latent_dist.mode())  # pyright: ignore[reportAttributeAccessIssue]
     return torch.cat(latents)
-
-
