@@ -1,0 +1,255 @@
+"""After training: calibration on validation products, export as fp16, the exported model's metrics on test products."""
+
+from __future__ import annotations
+
+import csv
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from caig.artifacts import content_hash, published_folder, to_json
+from caig.data.comparisons import ceiling, compare, observed_order
+from caig.errors import CatalogError, CheckpointError
+from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean
+from caig.models.reward_model import Calibration, RewardModel, RewardNetwork, category_key, save_reward
+from caig.preference.losses import pairwise_cross_entropy
+from caig.recipes.reward import Config
+from caig.recipes.reward.samples import ProductClicks, Samples, counts
+from caig.types import Estimate, Score
+
+TEMPERATURES = np.geomspace(0.05, 20, 241)
+LEAST_SLOPE = 1e-3  # CTR must rise with utility, even of a model that learned nothing
+LEAST_SPREAD = 0.02
+FP16_TOLERANCE = 0.05  # logits
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """A product with the scores of its pictures."""
+
+    clicks: ProductClicks
+    scores: list[Score]
+
+    @property
+    def utility(self) -> Floats:
+        return np.array([score.utility for score in self.scores])
+
+
+def export(config: Config, network: RewardNetwork, processor: Any, samples: Samples, *, seconds: float) -> Path:
+    """Calibrate, write `out`/model with its training.json, and return the folder.
+
+    CheckpointError when the fp16 copy ranks otherwise than the trained weights.
+    """
+    side = samples.train[0].pictures[0].shape[0]
+    neutral = uncalibrated(config, side)
+    trained = RewardModel(network, processor, neutral, name="trained")
+    fitted = samples.validation or samples.train  # a log too small for a validation product: too sure, but usable
+    calibration = calibrate(judge(trained, fitted), samples.train, neutral)
+    folder = config.out / "model"
+    with published_folder(folder) as partial:
+        save_reward(network, processor, calibration, partial)
+        exported = RewardModel.from_pretrained(str(partial), device="cpu")
+        calibrated = RewardModel(network, processor, calibration, name="trained")
+        parity = check_parity(calibrated, exported, fitted)
+        report = {
+            "recipe": "caig train reward",
+            "config": {name: bare_name(value) for name, value in vars(config).items()},
+            "data": {"clicks": content_hash(config.clicks.read_bytes()), **describe(samples)},
+            "seconds": round(seconds),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "fp16": parity,
+            "metrics": measure(judge(exported, samples.test), read_truth(config.truth)) if samples.test else [],
+        }
+        (partial / "training.json").write_text(to_json(report, indent=2) + "\n", encoding="utf-8")
+    print(*report["metrics"], sep="\n")
+    return folder
+
+
+def bare_name(value: Any) -> Any:
+    """A path's last part alone: folders are the machine's business, not the model's."""
+    return Path(value).name if isinstance(value, Path) or (isinstance(value, str) and Path(value).is_dir()) else value
+
+
+def uncalibrated(config: Config, side: int) -> Calibration:
+    """Leaves utilities raw; its CTRs mean nothing yet."""
+    return Calibration(
+        temperature=1,
+        slope=1,
+        offset=0,
+        spread=1,
+        base_rates={},
+        global_rate=0.01,
+        global_offset=0,
+        global_spread=1,
+        calibrated_on=config.calibrated_on,
+        image_side=side,
+    )
+
+
+def judge(model: RewardModel, products: Sequence[ProductClicks]) -> list[Judged]:
+    """Score every picture of every product."""
+    return [
+        Judged(clicks=p, scores=model.score(p.product, p.pictures, ids=[c.creative_id for c in p.creatives]))
+        for p in products
+    ]
+
+
+def calibrate(judged: Sequence[Judged], train: Sequence[ProductClicks], neutral: Calibration) -> Calibration:
+    """Fit temperature, slope, offset and spread on `judged` (raw utilities), base rates on `train`.
+
+    Temperature: least cross-entropy with the soft labels. Slope: weighted least squares of log CTR on utility, both
+    centred within the product. Spread: what the prediction leaves of log CTR, less its sampling variance 1 / clicks.
+    """
+    temperature = fit_temperature(judged)
+    rates, global_rate = base_rates(train)
+    utility = [j.utility / temperature for j in judged]
+    slope = fit_slope(utility, judged)
+    own = [math.log(rates.get(category_key(j.clicks.product.category), global_rate)) for j in judged]
+    offset, spread = fit_offset(utility, judged, own, slope)
+    global_offset, global_spread = fit_offset(utility, judged, [math.log(global_rate)] * len(judged), slope)
+    return replace(
+        neutral,
+        temperature=temperature,
+        slope=slope,
+        offset=offset,
+        spread=spread,
+        base_rates=rates,
+        global_rate=global_rate,
+        global_offset=global_offset,
+        global_spread=max(spread, global_spread),
+    )
+
+
+def fit_temperature(judged: Sequence[Judged]) -> float:
+    """The temperature with the least cross-entropy over all pairs; 1 when there is no pair."""
+    pairs = [(j.utility, j.clicks.better, *np.triu_indices(len(j.scores), 1)) for j in judged]
+    gap = torch.from_numpy(np.concatenate([u[a] - u[b] for u, _, a, b in pairs]))
+    label = torch.from_numpy(np.concatenate([better[a, b] for _, better, a, b in pairs]))
+    if not len(gap):
+        return 1.0
+    zero = torch.zeros_like(gap)
+    return float(min(TEMPERATURES, key=lambda t: float(pairwise_cross_entropy(gap, zero, label, temperature=t))))
+
+
+def fit_slope(utility: Sequence[Floats], judged: Sequence[Judged]) -> float:
+    """Slope of log CTR on utility within products, weighted by clicks; at least `LEAST_SLOPE`."""
+    above = below = 0.0
+    for u, j in zip(utility, judged, strict=True):
+        weight = counts(j.clicks.creatives)[0] + 0.5
+        u, y = (x - np.average(x, weights=weight) for x in (u, j.clicks.log_ctr))
+        above, below = above + (weight * u * y).sum(), below + (weight * u * u).sum()
+    return max(LEAST_SLOPE, float(above / below)) if below else LEAST_SLOPE
+
+
+def fit_offset(
+    utility: Sequence[Floats], judged: Sequence[Judged], log_rates: Sequence[float], slope: float
+) -> tuple[float, float]:
+    """(mean, standard deviation without click noise) of log CTR - log base rate - slope * utility."""
+    rest = np.concatenate(
+        [j.clicks.log_ctr - rate - slope * u for u, j, rate in zip(utility, judged, log_rates, strict=True)]
+    )
+    noise = np.concatenate([1 / (counts(j.clicks.creatives)[0] + 0.5) for j in judged])
+    return float(rest.mean()), math.sqrt(max(LEAST_SPREAD**2, float(rest.var() - noise.mean())))
+
+
+def base_rates(products: Sequence[ProductClicks]) -> tuple[dict[str, float], float]:
+    """Clicks / impressions by category, where there are clicks, and of all."""
+    totals: dict[str, Floats] = {}
+    for product in products:
+        key = category_key(product.product.category)
+        totals[key] = totals.get(key, np.zeros(2)) + np.array([x.sum() for x in counts(product.creatives)])
+    clicks, impressions = sum(totals.values(), np.zeros(2))
+    if not clicks:
+        raise CatalogError("click log", expected="clicks", got="none on training products", next_step="Collect some.")
+    rates = {key: float(c / n) for key, (c, n) in sorted(totals.items()) if key and c > 0}
+    return rates, float(clicks / impressions)
+
+
+def check_parity(trained: RewardModel, exported: RewardModel, products: Sequence[ProductClicks]) -> dict[str, float]:
+    """Largest difference of utility between fp32 and fp16 weights, in logits; CheckpointError when it matters."""
+    pairs = zip(judge(trained, products[:16]), judge(exported, products[:16]), strict=True)
+    largest = max(float(np.abs(a.utility - b.utility).max()) for a, b in pairs)
+    if largest > FP16_TOLERANCE:
+        raise CheckpointError(
+            "fp16 export",
+            expected=f"utilities within {FP16_TOLERANCE} of the trained ones",
+            got=f"a difference of {largest:.3g}",
+            next_step="Lower --lr.",
+        )
+    return {"largest_utility_difference": largest, "tolerance": FP16_TOLERANCE}
+
+
+def measure(judged: Sequence[Judged], truth: Mapping[str, float] | None) -> list[Estimate]:
+    """Metrics with 95 % intervals clustered by product; against the true CTRs too where they are known."""
+    judged = [j for j in judged if j.clicks.comparable]
+    pairs = [(j, *np.triu_indices(len(j.scores), 1)) for j in judged]
+    owner = [j.clicks.product.id for j, a, _ in pairs for _ in a]
+    gap = np.concatenate([j.utility[a] - j.utility[b] for j, a, b in pairs])
+    label = np.concatenate([j.clicks.better[a, b] for j, a, b in pairs])
+    observed = np.concatenate([observed_order(compare(j.clicks.creatives)) for j in judged])
+    right, most = agreement(gap, observed), ceiling(label, observed)
+    chance = 1 / (1 + np.exp(-gap))
+    metrics = [
+        mean("pair accuracy", right, owner),
+        mean("noise ceiling (flat prior)", most, owner),
+        bootstrap("way from chance to the ceiling", way, owner, right, most),
+        bootstrap("calibration error against soft labels", calibration_error, owner, chance, label),
+    ]
+    return metrics if truth is None else metrics + measure_truth(judged, truth, owner, gap, observed)
+
+
+def measure_truth(
+    judged: Sequence[Judged], truth: Mapping[str, float], owner: Sequence[str], gap: Floats, observed: Floats
+) -> list[Estimate]:
+    """Metrics against true CTRs."""
+    true = [np.array([truth[c.creative_id] for c in j.clicks.creatives]) for j in judged]
+    both = list(zip(judged, true, strict=True))
+    order = np.concatenate([0.5 + 0.5 * np.sign(t[a] - t[b]) for t in true for a, b in [np.triu_indices(len(t), 1)]])
+    inside = [s.low <= ctr <= s.high for j, t in both for s, ctr in zip(j.scores, t, strict=True)]
+    shown = [j.clicks.product.id for j in judged for _ in j.scores]
+    tau = [kendall_tau(j.utility, t) for j, t in both]
+    return [
+        mean("accuracy against the true order", agreement(gap, order), owner),
+        mean("true order against the observed one", agreement(order - 0.5, observed), owner),
+        bootstrap("calibration error against the true order", calibration_error, owner, 1 / (1 + np.exp(-gap)), order),
+        mean("Kendall tau per product, true CTR", tau, [j.clicks.product.id for j in judged]),
+        mean("share of true CTRs in their 95 % interval", inside, shown),
+    ]
+
+
+def way(right: Floats, most: Floats) -> float:
+    """(accuracy - 1/2) / (ceiling - 1/2)."""
+    return float((right.mean() - 0.5) / (most.mean() - 0.5))
+
+
+def read_truth(path: Path | None) -> dict[str, float] | None:
+    """True CTRs by creative id."""
+    if path is None:
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["creative_id"]: float(row["ctr"]) for row in csv.DictReader(file)}
+
+
+def describe(samples: Samples) -> dict[str, Any]:
+    """How many products, pictures and pairs each split holds, and how many rows were left out."""
+    parts = {"train": samples.train, "validation": samples.validation, "test": samples.test}
+    return {
+        **{
+            name: {
+                "products": len(products),
+                "pictures": sum(len(p.creatives) for p in products),
+                "pairs": sum(len(p.creatives) * (len(p.creatives) - 1) // 2 for p in products),
+            }
+            for name, products in parts.items()
+        },
+        "rejected": len(samples.rejected),
+    }

@@ -1,0 +1,159 @@
+"""The reward model on a tiny backbone: independence, calibration, letterboxing, and broken checkpoints."""
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from caig.errors import CheckpointError, InputError
+from caig.models.mllm import BackboneSize, build_backbone
+from caig.models.reward_model import (
+    Calibration,
+    RewardModel,
+    RewardNetwork,
+    letterbox,
+    save_reward,
+    win_probabilities,
+)
+from caig.testing import check_reward_model, sample_product
+from caig.types import Score
+
+TINY = BackboneSize(image=32, vision_width=16, vision_layers=1, width=32, layers=1, vocabulary=300)
+CALIBRATION = Calibration(
+    temperature=0.5,
+    slope=0.4,
+    offset=0.1,
+    spread=0.2,
+    base_rates={"mug": 0.02},
+    global_rate=0.03,
+    global_offset=0.0,
+    global_spread=0.5,
+    calibrated_on="simulated",
+    image_side=32,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    backbone, processor = build_backbone(["Fjord ceramic coffee mug, navy. How likely is a click?"], seed=1, size=TINY)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = RewardNetwork(backbone, TINY.width)
+    folder = tmp_path_factory.mktemp("reward")
+    save_reward(network, processor, CALIBRATION, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> RewardModel:
+    return RewardModel.from_pretrained(str(folder), device="cpu")
+
+
+def pictures(n: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (40, 30 + 20 * k, 3), np.uint8) for k in range(n)]
+
+
+def score(utility: float) -> Score:
+    return Score(creative_id="x", utility=utility, ctr=0.1, low=0, high=1, basis="simulated")
+
+
+def test_it_keeps_the_contract(model: RewardModel):
+    check_reward_model(model)
+
+
+def test_a_score_depends_on_neither_order_nor_companions(model: RewardModel):
+    images = pictures(4)
+    together = [s.utility for s in model.score(sample_product(), images, ids=list("abcd"))]
+    backwards = [s.utility for s in model.score(sample_product(), images[::-1], ids=list("dcba"))][::-1]
+    alone = [model.score(sample_product(), [image], ids=["a"])[0].utility for image in images]
+    assert len(set(together)) == 4
+    assert backwards == pytest.approx(together, abs=1e-5)
+    assert alone == pytest.approx(together, abs=1e-5)
+
+
+def test_words_count(model: RewardModel):
+    one, other = (model.score(sample_product(c), pictures(1), ids=["a"])[0].utility for c in ("mug", "wine"))
+    assert one != other
+
+
+def test_ctr_and_interval_by_hand(model: RewardModel):
+    result = model.score(sample_product("Mug "), pictures(1), ids=["a"])[0]
+    centre = math.log(0.02) + 0.1 + 0.4 * result.utility
+    expected = [math.exp(centre), math.exp(centre - 1.96 * 0.2), math.exp(centre + 1.96 * 0.2)]
+    assert [result.ctr, result.low, result.high] == pytest.approx(expected)
+    assert result.basis == "simulated"
+
+
+def test_an_unknown_category_takes_the_global_rate_and_its_wider_interval():
+    ctr, low, high = CALIBRATION.ctr(1.0, "cabbage")
+    assert ctr == pytest.approx(0.03 * math.exp(0.4))
+    assert high / low == pytest.approx(math.exp(2 * 1.96 * 0.5))
+
+
+def test_ctr_never_exceeds_one():
+    assert CALIBRATION.ctr(1000.0, "mug") == (1.0, 1.0, 1.0)
+
+
+def test_ctr_ranks_like_utility(model: RewardModel):
+    scores = model.score(sample_product(), pictures(5), ids=list("abcde"))
+    assert np.argsort([s.ctr for s in scores]).tolist() == np.argsort([s.utility for s in scores]).tolist()
+
+
+def test_win_probabilities_by_hand():
+    p = win_probabilities([score(0.0), score(math.log(3)), score(-40.0)])
+    assert p[1, 0] == pytest.approx(0.75) and p[0, 1] == pytest.approx(0.25)
+    assert np.diag(p).tolist() == [0.5] * 3
+    assert p[2, 0] == pytest.approx(0, abs=1e-16)
+
+
+def test_both_orders_add_up_to_exactly_one():
+    p = win_probabilities([score(u) for u in np.random.default_rng(0).normal(0, 5, 60)])
+    assert ((p + p.T) == 1.0).all()
+
+
+@pytest.mark.parametrize(("shape", "rows", "columns"), [((20, 80), (12, 20), (0, 32)), ((64, 32), (0, 32), (8, 24))])
+def test_letterbox_keeps_the_aspect_ratio(shape, rows, columns):
+    square = letterbox(np.full((*shape, 3), 255, np.uint8), 32)
+    expected = np.full((32, 32, 3), 127, np.uint8)
+    expected[slice(*rows), slice(*columns)] = 255
+    assert np.array_equal(square, expected)
+
+
+def test_ids_must_match(model: RewardModel):
+    with pytest.raises(InputError, match="expected one for each of the 2 images, got 1"):
+        model.score(sample_product(), pictures(2), ids=["a"])
+    assert model.score(sample_product(), [], ids=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"slope": -1.0}, "not positive"),
+        ({"base_rates": {"mug": 0}}, "not positive"),
+        ({"colour": 1}, "missing or unknown: colour"),
+    ],
+)
+def test_a_broken_calibration_is_reported(folder: Path, change, message):
+    path = folder / "reward.json"
+    path.write_text(json.dumps(asdict(CALIBRATION) | change))
+    with pytest.raises(CheckpointError, match=message):
+        RewardModel.from_pretrained(str(folder))
+    path.write_text(json.dumps(asdict(CALIBRATION)))
+
+
+def test_a_prompt_checkpoint_is_no_reward_checkpoint(folder: Path):
+    head = folder / "reward_head.safetensors"
+    head.rename(folder / "elsewhere")
+    with pytest.raises(CheckpointError, match="reward_head.safetensors"):
+        RewardModel.from_pretrained(str(folder))
+    (folder / "elsewhere").rename(head)
+
+
+def test_calibration_is_kept_whole(model: RewardModel):
+    assert model.calibration == CALIBRATION
+    assert replace(CALIBRATION, slope=0.5) != CALIBRATION
