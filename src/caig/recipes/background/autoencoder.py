@@ -27,7 +27,9 @@ def train_autoencoder(config: Config) -> None:
     """Train from the last checkpoint to `config.autoencoder_steps`; writes `autoencoder.pt`."""
     pictures = load_pictures(config)
     model = build_seeded(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.autoencoder_lr, weight_decay=1e-4, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.autoencoder_lr, weight_decay=1e-4, betas=(0.9, 0.99), fused=True
+    )
     path, log = config.out / "autoencoder.pt", Log(config.out / "log.jsonl")
     start = 0
     if state := load_checkpoint(path):

@@ -22,7 +22,7 @@ def train_controlnet(config: Config) -> None:
     controlnet = fresh_controlnet(config, painter)
     views = encoded_views(config, finished_autoencoder(config), scenes, "full", FULL_SIZES)
     sampler = Sampler(config, scenes, views, leg=5)
-    optimizer = torch.optim.AdamW(controlnet.parameters(), lr=config.controlnet_lr, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(controlnet.parameters(), lr=config.controlnet_lr, weight_decay=1e-2, fused=True)
     average, start = MovingAverage(controlnet, config.ema_decay), 0
     path, log, losses = config.out / "controlnet.pt", Log(config.out / "log.jsonl"), []
     if state := load_checkpoint(path):

@@ -124,7 +124,9 @@ def train_unet(config: Config) -> None:
     held_out = [scene for scene in read_scenes(config.data) if scene.split == "validation"]
     autoencoder = finished_autoencoder(config)
     painter = fresh_painter(config, scenes)
-    optimizer = torch.optim.AdamW(painter.parameters(), lr=config.unet_lr, weight_decay=1e-2, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(
+        painter.parameters(), lr=config.unet_lr, weight_decay=1e-2, betas=(0.9, 0.99), fused=True
+    )
     average, start = MovingAverage(painter, config.ema_decay), 0
     path, log = config.out / "unet.pt", Log(config.out / "log.jsonl")
     if state := load_checkpoint(path):
