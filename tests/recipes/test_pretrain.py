@@ -16,7 +16,7 @@ from caig.data.captions import setting_of
 from caig.data.everyday import categories
 from caig.models.prompt_model import PromptModel
 from caig.recipes import pretrain_samples as samples
-from caig.recipes.pretrain import Config, answer_loss, build, run
+from caig.recipes.pretrain import Config, answer_loss, build, draw_step, run
 from caig.recipes.pretrain_report import Case, bootstrap, conditions, entropy, measure
 from caig.types import Description, Product
 
@@ -48,7 +48,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record = {"id": f"p{i:04d}", "category": "mug", "title": f"Fjord coffee mug, no {i}", "brand": "Fjord"}
         record |= {"color": "navy", "tags": ["cozy"], "price": 9.5}
         products |= {f"p{i:04d}.image.webp": _webp(rgba), f"p{i:04d}.json": json.dumps(record).encode()}
-        scene = {"id": f"s{i}", "product": record, "setting": "kitchen", "captions": [f"bright kitchen counter, {i}"]}
+        scene = {"id": f"s{i}", "product": record, "setting": "kitchen", "captions": []}
+        scene["captions"] = [f"bright kitchen counter, {i}", f"wooden tabletop, {i}, rustic kitchen table"]
         scenes |= {f"s{i}.image.webp": _webp(rgba[..., :3]), f"s{i}.product.webp": _webp(rgba)}
         scenes[f"s{i}.json"] = json.dumps(scene).encode()
     _write(folder / "products.tar", products)
@@ -57,7 +58,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def toy(data: Path, out: Path, **fields) -> Config:
-    usual = {"steps": 4, "batch": 2, "answers": 2, "checkpoint_every": 2, "validation_prompts": 2, "evaluate": 0}
+    usual = {"steps": 4, "setting_steps": 2, "batch": 2, "answers": 2, "checkpoint_every": 2, "validation_prompts": 2, "evaluate": 0}
     return Config(data=data, out=out, **{**usual, **TOY, **fields})
 
 
@@ -139,9 +140,9 @@ def test_finished_run_is_not_trained_again(data: Path, uncut: Path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"steps": 5}, {"batch": 3}, {"answers": 3}, {"lr": 1e-3}, {"warmup": 5}, {"weight_decay": 0.5},
+        {"steps": 5}, {"setting_steps": 3}, {"batch": 3}, {"answers": 3}, {"lr": 1e-3}, {"warmup": 5}, {"weight_decay": 0.5},
         {"photo_steps": 0.0}, {"image": 48}, {"vision_width": 24}, {"vision_layers": 2}, {"width": 24}, {"layers": 2},
-        {"vocabulary": 350}, {"seed": 1},
+        {"initializer": 0.1}, {"vocabulary": 350}, {"seed": 1},
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
@@ -199,7 +200,16 @@ def test_some_photos_come_without_words_and_some_are_unrelated(data: Path):
     assert 0.02 < white < 0.11  # 0.4 · 0.15 = 0.06
 
 
-def test_the_tokenizer_never_sees_a_validation_caption_of_another_split(data: Path):
+def test_first_steps_answer_with_settings_alone(data: Path, tmp_path: Path):
+    config = toy(data, tmp_path, setting_steps=2)
+    for step in range(4):
+        drawn = draw_step(config, sources(data), step, Random(step))
+        assert len(drawn) == config.batch
+        phrases = [len(text.split(", ")) for sample in drawn for text in sample.answers]
+        assert (max(phrases) == 1) == (step < 2)
+
+
+def test_captions_are_the_training_scenes_that_open_with_their_setting(data: Path):
     captions = samples.read_captions(data)
     assert captions == {"kitchen": [f"bright kitchen counter, {i}" for i in (2, 3, 4, 5, 6)]}
 

@@ -57,6 +57,8 @@ class BackboneSize:
     width: int = 256
     layers: int = 5
     vocabulary: int = 2000
+    initializer: float = 0.02
+    """Standard deviation of the language model's first weights."""
 
 
 def build_backbone(
@@ -198,6 +200,7 @@ def _config(size: BackboneSize, vocabulary: int) -> LlavaConfig:
         num_attention_heads=max(1, size.width // 64),
         num_key_value_heads=max(1, size.width // 64),
         max_position_embeddings=1024,
+        initializer_range=size.initializer,
         tie_word_embeddings=True,
         pad_token_id=PAD,
         bos_token_id=BOS,

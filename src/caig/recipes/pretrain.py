@@ -28,28 +28,27 @@ class Config:
     """Folder of scene tars and products.tar."""
     out: Path
     """Run folder: checkpoint, log and, in `model`, the exported checkpoint."""
-    setting_steps: int = 600
-    """First steps, whose answers only name a setting: what goes with what is learned there at a third of the price."""
-    setting_batch: int = 24
-    """Prompts in each of these steps."""
-    steps: int = 1500
-    """All steps, those included; the rest learns whole descriptions."""
+    steps: int = 2300
+    setting_steps: int = 1400
+    """First steps, whose answers only name a setting: what goes with what is learned there at half the price."""
     batch: int = 8
-    """Prompts in each of the remaining steps."""
+    """Prompts a step."""
     answers: int = 4
     """Descriptions per prompt, of different suitable settings."""
-    lr: float = 2e-3
+    lr: float = 2.5e-3
     warmup: int = 60
     """Steps of linear warm-up; a cosine down to 0 follows."""
     weight_decay: float = 0.05
-    photo_steps: float = 0.4
+    photo_steps: float = 0.25
     """Share of the steps that show photos."""
     image: int = 128
     """Side of the photo that the model sees, in pixels; a multiple of 16."""
-    vision_width: int = 192
-    vision_layers: int = 4
-    width: int = 256
-    layers: int = 5
+    vision_width: int = 128
+    vision_layers: int = 3
+    width: int = 192
+    layers: int = 3
+    initializer: float = 0.05
+    """Standard deviation of the language model's first weights; Llama's 0.02 starts slowly at this width."""
     vocabulary: int = 2000
     """Tokens of the byte-level BPE."""
     seed: int = 0
@@ -113,10 +112,9 @@ def draw_step(config: Config, sources: Sources, step: int, rng: Random) -> list[
     """The samples of one step: settings alone at first, whole descriptions later."""
     from caig.recipes.pretrain_samples import draw_samples, only_settings
 
-    early = step < config.setting_steps
-    count, photos = config.setting_batch if early else config.batch, rng.random() < config.photo_steps
-    samples = draw_samples(sources, count, config.answers, photos=photos, rng=rng)
-    return [only_settings(sample) for sample in samples] if early else samples
+    photos = rng.random() < config.photo_steps
+    samples = draw_samples(sources, config.batch, config.answers, photos=photos, rng=rng)
+    return [only_settings(sample) for sample in samples] if step < config.setting_steps else samples
 
 
 def build(config: Config, captions: Any) -> tuple[Any, Any]:
@@ -124,7 +122,7 @@ def build(config: Config, captions: Any) -> tuple[Any, Any]:
     from caig.models.mllm import BackboneSize, build_backbone
     from caig.recipes.pretrain_samples import tokenizer_texts
 
-    fields = ("image", "vision_width", "vision_layers", "width", "layers", "vocabulary")
+    fields = ("image", "vision_width", "vision_layers", "width", "layers", "initializer", "vocabulary")
     size = BackboneSize(**{name: value for name, value in asdict(config).items() if name in fields})
     texts = tokenizer_texts(captions, seed_for(config.seed, "tokenizer"))
     return build_backbone(texts, seed=seed_for(config.seed, "weights"), size=size)
