@@ -93,22 +93,20 @@ def build_tokenizer(texts: Iterable[str]) -> CLIPTokenizer:
     """A tokenizer of CLIP's kind whose byte-level BPE is trained on `texts`, END as padding as in Stable Diffusion."""
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    letters = {token: i for i, token in enumerate([*alphabet, *(c + "</w>" for c in alphabet), START, END])}
+    ends = [letter + "</w>" for letter in alphabet]
+    letters = {token: number for number, token in enumerate([START, END, *alphabet, *ends])}
     trained = CLIPTokenizer(vocab=letters, merges=[], **special).backend_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=[START, END],
+        special_tokens=[START, END, *ends],  # found on the way, their ids, and with them all ties, would be random
         initial_alphabet=alphabet,
         end_of_word_suffix="</w>",
         show_progress=False,
     )
     trained.train_from_iterator(texts, trainer)
     learned = json.loads(trained.to_str())["model"]
-    vocabulary = learned["vocab"]
-    for letter in alphabet:  # every byte must exist as the end of a word too, or rare characters vanish
-        vocabulary.setdefault(letter + "</w>", len(vocabulary))
     merges = [tuple(pair) for pair in learned["merges"]]
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TEXT_TOKENS, **special)
+    return CLIPTokenizer(vocab=learned["vocab"], merges=merges, model_max_length=TEXT_TOKENS, **special)
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
