@@ -58,8 +58,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def toy(data: Path, out: Path, **fields) -> Config:
-    usual = {"steps": 4, "setting_steps": 2, "batch": 2, "answers": 2, "checkpoint_every": 2, "validation_prompts": 2, "evaluate": 0}
-    return Config(data=data, out=out, **{**usual, **TOY, **fields})
+    steps = {"steps": 4, "setting_steps": 2, "checkpoint_every": 2}
+    counts = {"batch": 2, "answers": 2, "validation_prompts": 2, "evaluate": 0}
+    return Config(data=data, out=out, **{**steps, **counts, **TOY, **fields})
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +141,9 @@ def test_finished_run_is_not_trained_again(data: Path, uncut: Path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"steps": 5}, {"setting_steps": 3}, {"batch": 3}, {"answers": 3}, {"lr": 1e-3}, {"warmup": 5}, {"weight_decay": 0.5},
-        {"photo_steps": 0.0}, {"image": 48}, {"vision_width": 24}, {"vision_layers": 2}, {"width": 24}, {"layers": 2},
-        {"initializer": 0.1}, {"vocabulary": 350}, {"seed": 1},
+        {"steps": 5}, {"setting_steps": 3}, {"batch": 3}, {"answers": 3}, {"lr": 1e-3}, {"warmup": 5},
+        {"weight_decay": 0.5}, {"photo_steps": 0.0}, {"image": 48}, {"vision_width": 24}, {"vision_layers": 2}, {"width": 24},
+        {"layers": 2}, {"initializer": 0.1}, {"vocabulary": 350}, {"seed": 1},
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
