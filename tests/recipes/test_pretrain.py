@@ -142,8 +142,8 @@ def test_finished_run_is_not_trained_again(data: Path, uncut: Path):
     "change",
     [
         {"steps": 5}, {"setting_steps": 3}, {"batch": 3}, {"answers": 3}, {"lr": 1e-3}, {"warmup": 5},
-        {"weight_decay": 0.5}, {"photo_steps": 0.0}, {"image": 48}, {"vision_width": 24}, {"vision_layers": 2}, {"width": 24},
-        {"layers": 2}, {"initializer": 0.1}, {"vocabulary": 350}, {"seed": 1},
+        {"weight_decay": 0.5}, {"photo_steps": 0.0}, {"image": 48}, {"vision_width": 24}, {"vision_layers": 2},
+        {"width": 24}, {"layers": 2}, {"initializer": 0.1}, {"vocabulary": 350}, {"seed": 1},
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
