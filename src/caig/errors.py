@@ -18,7 +18,7 @@ class CaigError(Exception):
     """Base of all errors; the message reads `name: expected …, got …. next step`."""
 
     def __init__(self, name: str, *, expected: str, got: str, next_step: str) -> None:
-        self.name, self.expected, self.got, self.next_step = name, expected, got, next_step
+        self.subject, self.expected, self.got, self.next_step = name, expected, got, next_step
         super().__init__(f"{name}: expected {expected}, got {got}. {next_step}".replace("\n", " "))
 
 

@@ -107,7 +107,11 @@ class AdPipeline:
 
     def models(self) -> Mapping[str, Mapping[str, Any]]:
         """Name and weights fingerprint (None where the model keeps none) of each model, for manifests."""
-        roles = {"prompt": self.prompt_model, "background": self.background_model, "reward": self.reward_model}
+        roles: dict[str, Any] = {
+            "prompt": self.prompt_model,
+            "background": self.background_model,
+            "reward": self.reward_model,
+        }
         return {
             role: {"name": model.name, "fingerprint": getattr(model, "fingerprint", None)}
             for role, model in roles.items()

@@ -82,10 +82,10 @@ def _fail(path: Path, expected: str, got: str, next_step: str) -> ImageError:
 def _decode(path: Path, max_pixels: int) -> Image.Image:
     """Open, check the header, then decode; every failure is an ImageError of one line."""
     _check_file(path)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")  # our own limit below is the stricter one
         try:
-            picture = Image.open(path, formats=_formats())
+            picture = Image.open(file, formats=_formats())
         except Image.DecompressionBombError:
             raise _too_large(path, "far more pixels", max_pixels) from None
         except BROKEN:

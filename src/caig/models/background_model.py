@@ -19,6 +19,7 @@ import torch
 from diffusers import StableDiffusionControlNetInpaintPipeline
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
 
 from caig.errors import CheckpointError
 from caig.models.hub import fingerprint, resolve
@@ -201,7 +202,7 @@ def read_sampling(folder: Path) -> Sampling:
     return Sampling(**fields)
 
 
-def warn_of_cut(tokenizer, text: str) -> None:  # noqa: ANN001 - any transformers tokenizer
+def warn_of_cut(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
     """Log a warning with the words that the text encoder will not see."""
     limit = tokenizer.model_max_length
     ids = tokenizer(text, truncation=False)["input_ids"]
