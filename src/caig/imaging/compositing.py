@@ -97,7 +97,8 @@ def noise_level(image: Pixels, where: NDArray[np.bool_]) -> float:
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
     energy = cv2.blur(cv2.filter2D(grey, -1, kernel) ** 2, (7, 7))
     values = energy[cv2.erode(where.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=0) > 0]
-    return float(np.sqrt(np.percentile(values, 25))) if values.size else 0.0
+    quiet = np.percentile(values, 25) if values.size else 0.0
+    return float(np.sqrt(max(quiet, 0.0)))  # blur's running sums can round below 0
 
 
 def _same_size(canvas: Canvas, background: Pixels) -> None:

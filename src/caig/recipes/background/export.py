@@ -15,7 +15,7 @@ from caig.recipes.background import Config
 from caig.recipes.background.controlnet import finished_controlnet
 from caig.recipes.background.unet import finished_autoencoder, finished_painter
 
-SAMPLING = Sampling(steps=10, guidance=3.0, native_side=256, erode=2)
+SAMPLING = Sampling(steps=10, guidance=2.0, native_side=256, erode=2)
 
 
 def export(config: Config) -> Path:
@@ -50,5 +50,5 @@ def write_pipeline(pipeline: StableDiffusionControlNetInpaintPipeline, folder: P
 def _training_record(config: Config) -> dict[str, object]:
     log = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
     last = {leg: [row for row in log if row["leg"] == leg][-1:] for leg in config.legs}
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    settings = {name: value.name if isinstance(value, Path) else value for name, value in asdict(config).items()}
     return {"recipe": "caig train background", "settings": settings, "last_log": last}
