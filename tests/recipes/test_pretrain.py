@@ -39,7 +39,7 @@ def _write(path: Path, files: dict[str, bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight products (one test, two validation, five training) and one kitchen scene per split."""
+    """Eight products (two test, one validation, one kept back, four training) and a kitchen scene of each."""
     folder = tmp_path_factory.mktemp("data")
     rgba = np.zeros((40, 40, 4), np.uint8)
     rgba[5:35, 10:30] = (200, 40, 40, 255)
@@ -245,3 +245,15 @@ def test_entropy_and_bootstrap():
     assert estimate.value == 0.5 and estimate.n == 400
     assert estimate.low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.01)  # standard error 0.5 / sqrt(400)
     assert estimate.high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.01)
+
+
+def test_kept_back_products_are_a_tenth_of_the_training_split():
+    shares = [samples.share_of(f"p{i:04d}") for i in range(700)]
+    assert shares[0::7] == ["test"] * 100 and shares[1::7] == ["validation"] * 100
+    assert 30 <= shares.count("kept back") <= 70  # 500 at one in ten: 50, standard deviation 6.7
+    assert {i % 14 for i in range(700) if shares[i] == "kept back"} == {2, 3, 4, 5, 6, 9, 10, 11, 12, 13}
+
+
+def test_photos_of_kept_back_products_are_not_trained_on(data: Path):
+    assert [photo.record["id"] for photo in sources(data).photos] == ["p0002", "p0003", "p0005", "p0006"]
+    assert [photo.record["id"] for photo in samples.read_photos(data, "kept back", 32)] == ["p0004"]

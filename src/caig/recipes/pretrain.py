@@ -28,8 +28,8 @@ class Config:
     """Folder of scene tars and products.tar."""
     out: Path
     """Run folder: checkpoint, log and, in `model`, the exported checkpoint."""
-    steps: int = 2300
-    setting_steps: int = 1400
+    steps: int = 4000
+    setting_steps: int = 1200
     """First steps, whose answers only name a setting: what goes with what is learned there at half the price."""
     batch: int = 8
     """Prompts a step."""
@@ -39,7 +39,7 @@ class Config:
     warmup: int = 60
     """Steps of linear warm-up; a cosine down to 0 follows."""
     weight_decay: float = 0.05
-    photo_steps: float = 0.25
+    photo_steps: float = 0.3
     """Share of the steps that show photos."""
     image: int = 128
     """Side of the photo that the model sees, in pixels; a multiple of 16."""

@@ -45,15 +45,17 @@ def write_report(config: Config, folder: Path, log: Log) -> None:
 
 
 def conditions(config: Config) -> dict[str, list[Case]]:
-    """Test products and held-out nouns, with words and without: at most `config.evaluate` cases each."""
+    """Unseen products and nouns, with words and without: at most `config.evaluate` cases each."""
     if not config.evaluate:
         return {}
-    tested = _test_products(config)
+    tested = _products(config, "test")  # of categories whose photos training never saw
+    known = _products(config, "kept back")  # of categories whose photos it saw
     nouns = _held_out_nouns(config)
     return {
         "test products": tested,
-        "test products, photo only": [_without(case, "title", "category") for case in tested],
         "test products, words only": [_without(case, "image") for case in tested],
+        "kept-back products": known,
+        "kept-back products, photo only": [_without(case, "title", "category") for case in known],
         "held-out nouns": nouns,
         "held-out nouns, no category": [_without(case, "category") for case in nouns],
     }
@@ -92,8 +94,8 @@ def entropy(names: Sequence[str | None]) -> float:
     return -sum(n / len(names) * math.log2(n / len(names)) for n in counts.values())
 
 
-def _test_products(config: Config) -> list[Case]:
-    photos = read_photos(config.data, "test", config.image)[: config.evaluate]
+def _products(config: Config, share: str) -> list[Case]:
+    photos = read_photos(config.data, share, config.image)[: config.evaluate]
     return [
         Case(
             product=Product(

@@ -20,10 +20,11 @@ from torch import Tensor
 from caig.data.captions import sample_description, setting_of
 from caig.data.everyday import Category, categories, write_title
 from caig.data.instructions import product_facts, write_instruction
-from caig.data.scenes import ProductRecord, read_products, read_scenes
+from caig.data.scenes import ProductRecord, read_products, read_scenes, split_of
 from caig.imaging.canvas import on_white
 from caig.models.mllm import encode
 from caig.models.prompt_model import TASK
+from caig.seeding import seed_for
 from caig.types import Cutout, Pixels
 
 SHOWN_ATTRIBUTES = ("brand", "color", "tags", "price")
@@ -56,11 +57,20 @@ class Sources:
     captions: Mapping[str, Sequence[str]]  # the scenes' own, by setting
 
 
-def read_photos(folder: Path, split: str, side: int) -> list[Photo]:
-    """The rendered products of a split, laid on white as the prompt model sees them."""
-    return [
-        Photo(record=p.record, image=on_white(_cutout(p), side)) for p in read_products(folder) if p.split == split
-    ]
+def share_of(product_id: str) -> str:
+    """test, validation, train, or `kept back`: a tenth of the training products, never shown in training.
+
+    The rendered split goes by product number modulo 7 and the rendered category by number modulo 14, so test and
+    validation products are of categories whose photos training never sees; those kept back are of seen categories.
+    """
+    split = split_of(product_id)
+    return "kept back" if split == "train" and seed_for("kept back", product_id) % 10 == 0 else split
+
+
+def read_photos(folder: Path, share: str, side: int) -> list[Photo]:
+    """The rendered products of a share (see `share_of`), laid on white as the prompt model sees them."""
+    products = [product for product in read_products(folder) if share_of(product.id) == share]
+    return [Photo(record=product.record, image=on_white(_cutout(product), side)) for product in products]
 
 
 def read_captions(folder: Path) -> dict[str, list[str]]:
