@@ -93,13 +93,17 @@ class RewardNetwork(nn.Module):
         return self._judge(self.backbone.model(**inputs).last_hidden_state[:, -1])
 
     def glance(self, inputs: Any) -> tuple[Tensor, Tensor]:
-        """The same from the mean of each picture's tokens as the vision tower gives them, past the language model.
+        """The same past the language model: the picture's mean token, gated by the mean embedding of its words.
 
-        Knows no words; a cheap first stage of training, of no use afterwards.
+        A cheap first stage of training for vision tower and word embeddings, of no use afterwards.
         """
         tokens = self.backbone.model.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output
-        pooled = torch.stack([picture.mean(0) for picture in tokens])
-        return self._judge(F.layer_norm(pooled, pooled.shape[1:]))
+        picture = torch.stack([one.mean(0) for one in tokens])
+        ids = inputs["input_ids"]
+        said = (inputs["attention_mask"] * (ids != self.backbone.config.image_token_id))[..., None].to(picture.dtype)
+        words = (self.backbone.get_input_embeddings()(ids) * said).sum(1) / said.sum(1)
+        size = picture.shape[1:]
+        return self._judge(F.layer_norm(picture, size) * (1 + F.layer_norm(words, size)))
 
     def _judge(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         hidden = hidden.float()

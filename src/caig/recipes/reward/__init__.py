@@ -37,10 +37,10 @@ class Config:
     """What the log is. Say "click log" only if real people clicked: every CTR predicted later carries this word."""
     backbone: str = "fresh"
     """fresh, or a prompt model to start from: embedded, a folder or owner/name."""
-    steps: int = 1000
+    steps: int = 1100
     """All steps, those of the vision tower included."""
-    tower_steps: int = 700
-    """First steps, in which the heads read the vision tower directly, past the language model: an eighth of the price.
+    tower_steps: int = 800
+    """First steps, past the language model: the heads read the vision tower, gated by the words (a fifth of the price).
     A tower trained from nothing needs many pictures before its features are worth the language model's time."""
     products: int = 8
     """Products a step."""
