@@ -1,9 +1,7 @@
 from caig.data.templates import QUESTIONS, instruct
 from caig.types import Product
 
-WINE = Product(
-    id="p1", title="Orchard red wine", category="wine", attributes={"tags": ["dry", "gift"], "price": 12.5}
-)
+WINE = Product(id="p1", title="Orchard red wine", category="wine", attributes={"tags": ["dry", "gift"], "price": 12.5})
 
 
 def test_title_attributes_and_question_in_order():

@@ -75,7 +75,9 @@ def read_clicks(path: Path | str, *, roots: Iterable[Path] = ()) -> ClickLog:
             )
     if not kept:
         raise CatalogError(
-            str(path), expected="at least one usable row", got=f"none; row {rejected[0].row}: {rejected[0].reason}",
+            str(path),
+            expected="at least one usable row",
+            got=f"none; row {rejected[0].row}: {rejected[0].reason}",
             next_step="Correct the rows.",
         )
     return ClickLog(creatives=tuple(creative for _, creative in kept.values()), rejected=tuple(rejected))

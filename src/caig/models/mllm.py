@@ -81,9 +81,7 @@ def load_mllm(folder: Path, device: str | None = None) -> tuple[Any, Any]:
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
         loader: Any = AutoModelForImageTextToText  # its own type hints miss the classmethod
-        model = loader.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
-        )
+        model = loader.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, local_files_only=True)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise CheckpointError(
@@ -156,9 +154,7 @@ def _tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
         texts,
-        BpeTrainer(
-            vocab_size=vocabulary, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
-        ),
+        BpeTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False),
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,

@@ -70,9 +70,7 @@ class Calibration:
         known = rate is not None
         centre = math.log(rate if known else self.global_rate) + (self.offset if known else self.global_offset)
         margin = NORMAL_95 * (self.spread if known else self.global_spread)
-        ctr, low, high = (
-            math.exp(min(0.0, centre + self.slope * utility + shift)) for shift in (0.0, -margin, margin)
-        )
+        ctr, low, high = (math.exp(min(0.0, centre + self.slope * utility + shift)) for shift in (0.0, -margin, margin))
         return ctr, low, high
 
 

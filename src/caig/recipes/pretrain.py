@@ -76,9 +76,7 @@ def run(config: Config) -> Path:
     held_out = Sources(photos=read_photos(config.data, "validation", config.image), captions=captions)
     model, processor = build(config, captions)
     model.to(device).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98)
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     log, path = Log(config.out / "log.jsonl"), config.out / "checkpoint.pt"
     start = 0
     if state := load_checkpoint(path):

@@ -116,9 +116,7 @@ def _held_out_nouns(config: Config) -> list[Case]:
     pairs = [(row, noun) for row in categories().values() for noun in row.held_out]
     picked = rng.sample(pairs, min(config.evaluate, len(pairs)))
     return [
-        Case(
-            product=Product(id=noun, title=write_title(row, noun, rng), category=row.name), settings=row.settings
-        )
+        Case(product=Product(id=noun, title=write_title(row, noun, rng), category=row.name), settings=row.settings)
         for row, noun in picked
     ]
 

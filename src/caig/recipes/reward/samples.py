@@ -132,9 +132,7 @@ def read_titles(config: Config) -> Mapping[str, Product]:
     }
 
 
-def read_pictures(
-    log: ClickLog, folders: Sequence[Path], side: int
-) -> tuple[dict[str, Pixels], list[RejectedClicks]]:
+def read_pictures(log: ClickLog, folders: Sequence[Path], side: int) -> tuple[dict[str, Pixels], list[RejectedClicks]]:
     """Letterboxed pictures u8[S, S, 3] by creative id, and the creatives whose picture cannot be read."""
     pictures, rejected, archives = {}, [], {}
     for creative in log.creatives:
