@@ -39,7 +39,7 @@ def write_tar(path: Path, files: dict[str, bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """14 products (by their hashes four test, one validation) with three pictures each; the brighter one is clicked more."""
+    """14 products (by hash four test, one validation), three pictures each; the brighter one is clicked more."""
     folder = tmp_path_factory.mktemp("data")
     products, log, truth = {}, [], []
     for n in range(14):
