@@ -184,7 +184,7 @@ def save_reward(network: RewardNetwork, processor: Any, calibration: Calibration
     """Write a checkpoint that `RewardModel.from_pretrained` reads: backbone as fp16, heads as fp32."""
     save_mllm(network.backbone, processor, folder)
     heads = {name: value.detach().float().cpu().contiguous() for name, value in network.heads.state_dict().items()}
-    save_file(heads, folder / HEADS)
+    save_file({name: value.half() for name, value in heads.items()}, folder / HEADS)
     (folder / CALIBRATION).write_text(to_json(asdict(calibration), indent=2) + "\n", encoding="utf-8")
 
 
