@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from caig.errors import InputError
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionControlNetInpaintPipeline
 
 Leg = Literal["autoencoder", "unet", "controlnet"]
 
@@ -25,6 +28,9 @@ class Config:
     """Folder of scene tars."""
     out: Path
     """Run folder: checkpoints, log and the exported model."""
+    start_from: str | None = None
+    """Name of a background checkpoint whose weights, sizes and tokenizer the run starts from; None: from nothing.
+    A leg of 0 steps keeps them."""
     legs: tuple[Leg, ...] = ("autoencoder", "unet", "controlnet")
     """Which legs to run now; each needs the ones before it."""
     autoencoder_steps: int = 6000
@@ -44,7 +50,7 @@ class Config:
     unet_lr: float = 4e-4
     dropout: float = 0.05
     views: int = 4
-    """Augmented views encoded per scene."""
+    """Augmented views encoded per scene at full resolution; twice as many at half, where they cost a quarter."""
     empty_text: float = 0.1
     """Share of samples without text, for guidance."""
     product_weight: float = 0.1
@@ -79,11 +85,34 @@ def run(config: Config) -> Path:
     return export(config)
 
 
-def unfinished(leg: Leg, config: Config, step: int, steps: int) -> InputError:
-    """The error of a leg that needs `leg` finished first."""
-    return InputError(
-        f"leg {leg} in {config.out}",
-        expected=f"{steps} finished steps",
-        got=str(step),
-        next_step=f"Run leg {leg} first.",
-    )
+def starting_point(config: Config) -> StableDiffusionControlNetInpaintPipeline | None:
+    """The checkpoint that `config.start_from` names, in fp32, with the recipe's dropout; None when it names none."""
+    from diffusers import StableDiffusionControlNetInpaintPipeline, UNet2DConditionModel
+
+    from caig.models.hub import resolve
+
+    if config.start_from is None:
+        return None
+    folder = resolve(config.start_from, "background")
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dropout=config.dropout)
+    return StableDiffusionControlNetInpaintPipeline.from_pretrained(folder, unet=unet, safety_checker=None)
+
+
+def finished_state(config: Config, leg: Leg, steps: int) -> dict[str, Any] | None:
+    """The last checkpoint of `leg`; None for a leg of 0 steps of a run that starts from a checkpoint.
+
+    Raises InputError when the leg has not run to its end.
+    """
+    from caig.recipes.training import load_checkpoint
+
+    state = load_checkpoint(config.out / f"{leg}.pt")
+    if state is None and steps == 0 and config.start_from:
+        return None
+    if state is None or state["step"] < steps:
+        raise InputError(
+            f"leg {leg} in {config.out}",
+            expected=f"{steps} finished steps",
+            got=str(state["step"] if state else 0),
+            next_step=f"Run leg {leg} first.",
+        )
+    return state

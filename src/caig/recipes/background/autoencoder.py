@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from caig.data.scenes import read_scenes
 from caig.models.background_parts import build_autoencoder
-from caig.recipes.background import Config
+from caig.recipes.background import Config, starting_point
 from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 
@@ -55,7 +55,9 @@ def train_autoencoder(config: Config) -> None:
 
 
 def build_seeded(config: Config) -> AutoencoderKL:
-    """A fresh autoencoder whose weights depend on the seed alone."""
+    """The autoencoder to start from: the checkpoint's, or a fresh one whose weights depend on the seed alone."""
+    if start := starting_point(config):
+        return start.vae.to(memory_format=torch.channels_last)  # pyright: ignore
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(config.seed, "autoencoder"))
         return build_autoencoder(config.autoencoder_channels).to(memory_format=torch.channels_last)  # pyright: ignore

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from caig.data.scenes import read_scenes
 from caig.models.background_parts import build_controlnet
-from caig.recipes.background import Config, unfinished
+from caig.recipes.background import Config, finished_state, starting_point
 from caig.recipes.background.unet import Batch, Painter, Sampler, finished_autoencoder, finished_painter, loss_of
 from caig.recipes.background.views import FULL_SIZES, encoded_views
 from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
@@ -63,7 +63,9 @@ def controlled(painter: Painter, controlnet: ControlNetModel, batch: Batch) -> T
 
 
 def fresh_controlnet(config: Config, painter: Painter) -> ControlNetModel:
-    """A ControlNet that starts as the painter's encoder."""
+    """The ControlNet to start from: the checkpoint's, or one that starts as the painter's encoder."""
+    if start := starting_point(config):
+        return start.controlnet.to(memory_format=torch.channels_last)  # pyright: ignore
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(config.seed, "controlnet"))
         return build_controlnet(painter.unet).to(memory_format=torch.channels_last)  # pyright: ignore
@@ -71,8 +73,7 @@ def fresh_controlnet(config: Config, painter: Painter) -> ControlNetModel:
 
 def finished_controlnet(config: Config, painter: Painter) -> ControlNetModel:
     """The trained ControlNet with its averaged weights."""
-    controlnet, state = fresh_controlnet(config, painter), load_checkpoint(config.out / "controlnet.pt")
-    if state is None or state["step"] < config.controlnet_steps:
-        raise unfinished("controlnet", config, state["step"] if state else 0, config.controlnet_steps)
-    controlnet.load_state_dict(state["average"])
+    controlnet = fresh_controlnet(config, painter)
+    if state := finished_state(config, "controlnet", config.controlnet_steps):
+        controlnet.load_state_dict(state["average"])
     return controlnet.eval().requires_grad_(False)

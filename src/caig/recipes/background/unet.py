@@ -26,7 +26,7 @@ from caig.models.background_parts import (
     build_unet,
     fold_latent_statistics,
 )
-from caig.recipes.background import Config, unfinished
+from caig.recipes.background import Config, finished_state, starting_point
 from caig.recipes.background.autoencoder import build_seeded, load_pictures
 from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, Views, encode_pictures, encoded_views
 from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
@@ -38,11 +38,10 @@ VALIDATION_EVERY = 500
 class Painter(nn.Module):
     """Text encoder and UNet as one module: one optimizer, one moving average."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, config: Config) -> None:
+    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        self.text_encoder: CLIPTextModel = build_text_encoder(tokenizer)
-        unet = build_unet(config.unet_channels, config.dropout)
+        self.text_encoder = text_encoder
         self.unet: UNet2DConditionModel = unet.to(memory_format=torch.channels_last)  # pyright: ignore
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -188,11 +187,15 @@ def validation_loss(painter: Painter, average: MovingAverage, check: Sampler) ->
 
 
 def fresh_painter(config: Config, scenes: list[SceneRecord]) -> Painter:
-    """A painter whose weights depend on the seed alone; its tokenizer is trained on every phrase of the vocabulary."""
+    """The painter to start from: the checkpoint's, or one whose weights depend on the seed alone and whose tokenizer
+    is trained on every phrase of the vocabulary."""
+    if start := starting_point(config):
+        return Painter(start.tokenizer, start.text_encoder, start.unet)
     captions = [caption for scene in scenes for caption in scene.record["captions"]]
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(config.seed, "painter"))
-        return Painter(build_tokenizer([*captions, *vocabulary_phrases()]), config)
+        tokenizer = build_tokenizer([*captions, *vocabulary_phrases()])
+        return Painter(tokenizer, build_text_encoder(tokenizer), build_unet(config.unet_channels, config.dropout))
 
 
 def vocabulary_phrases() -> list[str]:
@@ -206,10 +209,8 @@ def vocabulary_phrases() -> list[str]:
 def finished_autoencoder(config: Config) -> AutoencoderKL:
     """The trained autoencoder with standard latents: mean 0 and deviation 1 per channel over training pictures."""
     model = build_seeded(config)
-    state = load_checkpoint(config.out / "autoencoder.pt")
-    if state is None or state["step"] < config.autoencoder_steps:
-        raise unfinished("autoencoder", config, state["step"] if state else 0, config.autoencoder_steps)
-    model.load_state_dict(state["model"])
+    if state := finished_state(config, "autoencoder", config.autoencoder_steps):
+        model.load_state_dict(state["model"])
     model.eval().requires_grad_(False)
     square = [picture for picture in load_pictures(config)[::2] if picture.shape[0] == picture.shape[1]][:256]
     latents = encode_pictures(model, square)
@@ -220,8 +221,6 @@ def finished_autoencoder(config: Config) -> AutoencoderKL:
 def finished_painter(config: Config, scenes: list[SceneRecord]) -> Painter:
     """The trained painter with its averaged weights."""
     painter = fresh_painter(config, scenes)
-    state, total = load_checkpoint(config.out / "unet.pt"), config.coarse_unet_steps + config.unet_steps
-    if state is None or state["step"] < total:
-        raise unfinished("unet", config, state["step"] if state else 0, total)
-    painter.load_state_dict(state["average"])
+    if state := finished_state(config, "unet", config.coarse_unet_steps + config.unet_steps):
+        painter.load_state_dict(state["average"])
     return painter.eval().requires_grad_(False)

@@ -65,13 +65,14 @@ def encoded_views(
 def _encode_all(
     config: Config, autoencoder: AutoencoderKL, scenes: list[SceneRecord], sizes: dict[str, tuple[int, int]]
 ) -> Iterator[tuple[str, Views]]:
+    views = config.views if sizes is FULL_SIZES else 2 * config.views
     for shape, size in sizes.items():
         windows, index = [], []
         for number, scene in enumerate(scenes):
             if shape_of(scene) == shape:
                 rng = np.random.default_rng([config.seed, 2, number, size[0]])
-                windows += [cut_window(scene, size, rng) for _ in range(config.views)]
-                index += [number] * config.views
+                windows += [cut_window(scene, size, rng) for _ in range(views)]
+                index += [number] * views
         if windows:
             yield shape, _encode(autoencoder, windows, torch.tensor(index), config)
 
