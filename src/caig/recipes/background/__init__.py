@@ -87,6 +87,7 @@ def run(config: Config) -> Path:
 
 def starting_point(config: Config) -> StableDiffusionControlNetInpaintPipeline | None:
     """The checkpoint that `config.start_from` names, in fp32, with the recipe's dropout; None when it names none."""
+    import torch
     from diffusers import StableDiffusionControlNetInpaintPipeline, UNet2DConditionModel
 
     from caig.models.hub import resolve
@@ -94,8 +95,10 @@ def starting_point(config: Config) -> StableDiffusionControlNetInpaintPipeline |
     if config.start_from is None:
         return None
     folder = resolve(config.start_from, "background")
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dropout=config.dropout)
-    return StableDiffusionControlNetInpaintPipeline.from_pretrained(folder, unet=unet, safety_checker=None)
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dropout=config.dropout, dtype=torch.float32)
+    return StableDiffusionControlNetInpaintPipeline.from_pretrained(
+        folder, unet=unet, dtype=torch.float32, safety_checker=None
+    )
 
 
 def finished_state(config: Config, leg: Leg, steps: int) -> dict[str, Any] | None:
