@@ -1,4 +1,4 @@
-"""Train the background model: autoencoder, then text-conditioned inpainting UNet, then ControlNet.
+"""Train the background model: autoencoder, its decoder, then text-conditioned inpainting UNet, then ControlNet.
 
 Differs from the paper: CAIG takes a ready Stable Diffusion 1.5 with a canny ControlNet; this recipe trains the same
 classes from nothing on rendered scenes, so that a painter can ship in the package. The painter is conditioned on the
@@ -17,7 +17,7 @@ from caig.errors import InputError
 if TYPE_CHECKING:
     from diffusers import StableDiffusionControlNetInpaintPipeline
 
-Leg = Literal["autoencoder", "unet", "controlnet"]
+Leg = Literal["autoencoder", "decoder", "unet", "controlnet"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +31,19 @@ class Config:
     start_from: str | None = None
     """Name of a background checkpoint whose weights, sizes and tokenizer the run starts from; None: from nothing.
     A leg of 0 steps keeps them."""
-    legs: tuple[Leg, ...] = ("autoencoder", "unet", "controlnet")
+    legs: tuple[Leg, ...] = ("autoencoder", "decoder", "unet", "controlnet")
     """Which legs to run now; each needs the ones before it."""
-    autoencoder_steps: int = 6000
+    autoencoder_steps: int = 5400
     """Steps of 65,536 pixels each."""
     autoencoder_channels: tuple[int, int, int, int] = (32, 64, 128, 128)
     """Channels per level, multiples of 16."""
     autoencoder_lr: float = 8e-4
     kl_weight: float = 3e-4
     """Weight of the latent prior, per latent value."""
+    decoder_steps: int = 600
+    """Steps of 65,536 pixels each, of the decoder alone on noised latents."""
+    decoder_noise: float = 0.4
+    """Most noise on a latent, whose own deviation is 1, that the decoder learns to see through."""
     coarse_unet_steps: int = 4000
     """First UNet steps, at half resolution: layout is learned there at a quarter of the price."""
     unet_steps: int = 3500
@@ -71,12 +75,15 @@ def run(config: Config) -> Path:
 
     from caig.recipes.background.autoencoder import train_autoencoder
     from caig.recipes.background.controlnet import train_controlnet
+    from caig.recipes.background.decoder import train_decoder
     from caig.recipes.background.export import export
     from caig.recipes.background.unet import train_unet
 
     torch.set_num_threads(config.threads)
     if "autoencoder" in config.legs:
         train_autoencoder(config)
+    if "decoder" in config.legs:
+        train_decoder(config)
     if "unet" in config.legs:
         train_unet(config)
     if "controlnet" not in config.legs:

@@ -1,4 +1,4 @@
-"""Leg 3 of the background recipe: a canny ControlNet over the frozen painter, at full resolution."""
+"""Leg 4 of the background recipe: a canny ControlNet over the frozen painter, at full resolution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import Tensor
 from caig.data.scenes import read_scenes
 from caig.models.background_parts import build_controlnet
 from caig.recipes.background import Config, finished_state, starting_point
-from caig.recipes.background.unet import Batch, Painter, Sampler, finished_autoencoder, finished_painter, loss_of
+from caig.recipes.background.autoencoder import finished_autoencoder
+from caig.recipes.background.unet import Batch, Painter, Sampler, finished_painter, loss_of
 from caig.recipes.background.views import FULL_SIZES, encoded_views
 from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for

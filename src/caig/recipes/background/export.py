@@ -13,7 +13,8 @@ from caig.models.background_model import Sampling
 from caig.models.background_parts import build_scheduler
 from caig.recipes.background import Config
 from caig.recipes.background.controlnet import finished_controlnet
-from caig.recipes.background.unet import finished_autoencoder, finished_painter
+from caig.recipes.background.decoder import finished_decoder
+from caig.recipes.background.unet import finished_painter
 
 SAMPLING = Sampling(steps=10, guidance=2.0, native_side=256, erode=2)
 
@@ -23,7 +24,7 @@ def export(config: Config) -> Path:
     scenes = [scene for scene in read_scenes(config.data) if scene.split == "train"]
     painter = finished_painter(config, scenes)
     pipeline = StableDiffusionControlNetInpaintPipeline(
-        vae=finished_autoencoder(config),
+        vae=finished_decoder(config),
         text_encoder=painter.text_encoder,
         tokenizer=painter.tokenizer,
         unet=painter.unet,

@@ -1,4 +1,4 @@
-"""Leg 2 of the background recipe: text encoder and inpainting UNet, jointly, first at half resolution.
+"""Leg 3 of the background recipe: text encoder and inpainting UNet, jointly, first at half resolution.
 
 v-prediction with zero-terminal SNR. Loss weight per step min(SNR + 1, 5) / (SNR + 1): the usual min-SNR weight for
 v-prediction, min(SNR, 5) / (SNR + 1) (arXiv 2303.09556), is 0 where the SNR is, and would starve the first steps.
@@ -24,11 +24,10 @@ from caig.models.background_parts import (
     build_text_encoder,
     build_tokenizer,
     build_unet,
-    fold_latent_statistics,
 )
 from caig.recipes.background import Config, finished_state, starting_point
-from caig.recipes.background.autoencoder import build_seeded, load_pictures
-from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, Views, encode_pictures, encoded_views
+from caig.recipes.background.autoencoder import finished_autoencoder
+from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, Views, encoded_views
 from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 
@@ -204,18 +203,6 @@ def vocabulary_phrases() -> list[str]:
     tables = (words.floors, words.backdrops, words.props, words.lights, words.blur)
     settings = [phrase for setting in words.settings.values() for phrase in setting.phrases]
     return [*settings, *words.raised, *(phrase for table in tables for row in table.values() for phrase in row)]
-
-
-def finished_autoencoder(config: Config) -> AutoencoderKL:
-    """The trained autoencoder with standard latents: mean 0 and deviation 1 per channel over training pictures."""
-    model = build_seeded(config)
-    if state := finished_state(config, "autoencoder", config.autoencoder_steps):
-        model.load_state_dict(state["model"])
-    model.eval().requires_grad_(False)
-    square = [picture for picture in load_pictures(config)[::2] if picture.shape[0] == picture.shape[1]][:256]
-    latents = encode_pictures(model, square)
-    fold_latent_statistics(model, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
-    return model
 
 
 def finished_painter(config: Config, scenes: list[SceneRecord]) -> Painter:
