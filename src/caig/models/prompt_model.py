@@ -119,7 +119,7 @@ class PromptModel:
         return [self._decode(row) for row in torch.stack(tokens, 1).tolist()]
 
     def _decode(self, tokens: list[int]) -> str:
-        """Text up to the first end token, each phrase once; one cut by `MAX_TOKENS` loses its incomplete last phrase."""
+        """Text up to the first end token, each phrase once; one cut by `MAX_TOKENS` loses its incomplete last one."""
         end = next((i for i, token in enumerate(tokens) if token in self._ends), None)
         text = " ".join(self.processor.tokenizer.decode(tokens[:end], skip_special_tokens=True).split())
         whole = text if end is not None or ", " not in text else text.rpartition(", ")[0]

@@ -44,6 +44,8 @@ class Config:
     """Steps of 65,536 pixels each, of the decoder alone on noised latents."""
     decoder_noise: float = 0.4
     """Most noise on a latent, whose own deviation is 1, that the decoder learns to see through."""
+    decoder_enlarged: float = 0.5
+    """Share of the decoder's steps on enlarged latents of a picture half the size."""
     coarse_unet_steps: int = 4000
     """First UNet steps, at half resolution: layout is learned there at a quarter of the price."""
     unet_steps: int = 3500

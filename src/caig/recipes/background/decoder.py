@@ -1,8 +1,10 @@
-"""Leg 2 of the background recipe: the decoder alone, on noised latents, so that it sees through a painter's errors.
+"""Leg 2 of the background recipe: the decoder alone, on noised and on enlarged latents.
 
 A painter's latents are never exact, and a decoder that has only seen exact ones turns each small error into a blotch.
 Here latents get noise of a random deviation, half of it correlated over neighbours as a painter's errors are; the
-target is the clean picture. The encoder stays as it is, so latents, and with them the UNet leg, do not depend on it.
+target is the clean picture. A share of the steps shows it the latents of a picture half the size, enlarged: so it
+learns to decode pictures of twice the native side, sharper than enlarged pixels and without another network. The
+encoder stays as it is, so latents, and with them the UNet leg, do not depend on this leg.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from caig.models.background_parts import enlarge_latents
 from caig.recipes.background import Config, finished_state
 from caig.recipes.background.autoencoder import (
     GRADIENT_WEIGHT,
@@ -66,9 +69,12 @@ def decoder_losses(
     generator = torch.Generator().manual_seed(seed_for(config.seed, "decoder", step))
     drawn = rng.integers(len(scenes), size=PIXELS // SIDE**2)
     target = crops([scenes[number] for number in drawn], rng, SIDE)
+    enlarged = rng.random() < config.decoder_enlarged
     with torch.no_grad():
-        latents = model.encode(target).latent_dist.mode()  # pyright: ignore[reportAttributeAccessIssue]
-    painted = model.decode(latents + painter_noise(latents, config.decoder_noise, generator)).sample  # pyright: ignore
+        shown = F.avg_pool2d(target, 2) if enlarged else target
+        latents = model.encode(shown).latent_dist.mode()  # pyright: ignore[reportAttributeAccessIssue]
+        latents = latents + painter_noise(latents, config.decoder_noise, generator)
+    painted = model.decode(enlarge_latents(latents) if enlarged else latents).sample  # pyright: ignore
     return {"l1": F.l1_loss(painted, target), "gradient": gradient_loss(painted, target)}
 
 
