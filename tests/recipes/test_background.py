@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionControlNetInpaintPipeline
+from safetensors.torch import load_file
 
 from caig.data.scenes import read_scenes
 from caig.errors import InputError
@@ -84,6 +85,20 @@ def _cut_at(step_to_cut: int):
     return schedule
 
 
+def test_a_run_that_starts_from_a_checkpoint_and_trains_nothing_keeps_its_weights(
+    finished: Config, tmp_path: Path
+) -> None:
+    still = dict.fromkeys(
+        ("autoencoder_steps", "decoder_steps", "coarse_unet_steps", "unet_steps", "controlnet_steps"), 0
+    )
+    config = replace(finished, out=tmp_path, start_from=str(finished.out / "model"), **still)
+    for part in ("unet", "text_encoder", "controlnet"):
+        before, after = (
+            load_file(next((folder / part).glob("*.safetensors"))) for folder in (finished.out / "model", run(config))
+        )
+        assert all(torch.equal(value, after[name]) for name, value in before.items()), part
+
+
 def test_a_leg_without_the_one_before_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="leg autoencoder .*expected 2 finished steps, got 0. Run leg autoencoder first"
@@ -97,6 +112,8 @@ def test_a_leg_without_the_one_before_it_says_so(tmp_path: Path) -> None:
         ("autoencoder", {"autoencoder_lr": 1e-2}),
         ("autoencoder", {"kl_weight": 5.0}),
         ("autoencoder", {"seed": 1}),
+        ("decoder", {"decoder_noise": 0.1}),
+        ("decoder", {"decoder_enlarged": 0.0}),
         ("unet", {"unet_lr": 1e-2}),
         ("unet", {"dropout": 0.5}),
         ("unet", {"empty_text": 1.0}),
@@ -110,7 +127,7 @@ def test_every_setting_changes_the_weights(finished: Config, tmp_path: Path, leg
     config = replace(finished, out=tmp_path, legs=(leg,), coarse_unet_steps=1, unet_steps=0, **changes)
     usual = replace(finished, out=tmp_path / "usual", legs=(leg,), coarse_unet_steps=1, unet_steps=0)
     for one in (config, usual):
-        if leg == "unet":
+        if leg != "autoencoder":
             one.out.mkdir(exist_ok=True)
             (one.out / "autoencoder.pt").write_bytes((finished.out / "autoencoder.pt").read_bytes())
         run(one)

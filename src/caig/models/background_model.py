@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from caig.errors import CheckpointError
+from caig.models.background_parts import enlarge_latents
 from caig.models.hub import fingerprint, resolve
 from caig.types import Canvas, Description, Pixels, Size
 
@@ -40,6 +41,8 @@ class Sampling:
     """Side of the square that the model paints best; other shapes get the same area."""
     erode: int = 1
     """Pixels taken off the product's mask, so that the model paints right up to it."""
+    enlarges: bool = False
+    """Whether the decoder was trained on enlarged latents too, and so decodes larger canvases at twice the side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +68,10 @@ class Frame:
         return cv2.copyMakeBorder(inner, *self._rims(), cv2.BORDER_CONSTANT, value=(fill,) * 3)
 
     def unfit(self, pixels: Pixels, size: Size) -> Pixels:
-        """Cut the rim off a painted frame and enlarge it to `size` (W, H)."""
-        top, _, left, _ = self._rims()
-        inner = pixels[top : top + self.inner_height, left : left + self.inner_width]
-        smaller = size[0] < self.inner_width
+        """Cut the rim off a painted frame, or one painted k times as large, and resize it to `size` (W, H)."""
+        k, (top, _, left, _) = pixels.shape[0] // self.height, self._rims()
+        inner = pixels[k * top : k * (top + self.inner_height), k * left : k * (left + self.inner_width)]
+        smaller = size[0] < k * self.inner_width
         return cv2.resize(inner, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)  # pyright: ignore
 
     def _rims(self) -> tuple[int, int, int, int]:
@@ -114,6 +117,8 @@ class BackgroundModel:
         frame = Frame.around((width, height), self.sampling.native_side, self._multiple())
         text = self._encode_texts([description.text for description in descriptions])
         latents = self._denoise(self._condition(frame, canvas), self._edges(frame, canvas), text, list(seeds))
+        if self.sampling.enlarges and width > frame.inner_width:
+            latents = enlarge_latents(latents)
         return [frame.unfit(picture, (width, height)) for picture in self._decode(latents)]
 
     def _denoise(self, condition: Tensor, edges: Tensor, text: Tensor, seeds: list[int]) -> Tensor:

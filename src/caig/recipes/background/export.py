@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from diffusers import StableDiffusionControlNetInpaintPipeline
@@ -35,7 +35,8 @@ def export(config: Config) -> Path:
         requires_safety_checker=False,
     )
     folder = config.out / "model"
-    write_pipeline(pipeline, folder, SAMPLING)
+    learned = config.decoder_steps > 0 and config.decoder_enlarged > 0
+    write_pipeline(pipeline, folder, replace(SAMPLING, enlarges=learned))
     (folder / "training.json").write_text(json.dumps(_training_record(config), indent=2) + "\n")
     return folder
 
