@@ -75,6 +75,20 @@ def test_a_decoder_trained_for_it_paints_larger_canvases_at_twice_the_side(model
     assert np.array_equal(paint(small, enlarges=True), paint(small, enlarges=False)), "the native side is not enlarged"
 
 
+def test_refinement_goes_on_from_the_small_picture(model: BackgroundModel) -> None:
+    """Refined from the last of many timesteps, hardly any noise is added: the small picture, enlarged, stays."""
+    canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
+
+    def paint(**sampling) -> np.ndarray:
+        changed = replace(model.sampling, steps=200, controlnet_scale=0.0, **sampling)
+        return BackgroundModel(model.pipeline, changed, name="x").paint(canvas, [text], seeds=[5])[0].astype(int)
+
+    small, kept, anew = paint(native_side=32), paint(refine=10), paint(refine=995)
+    near, far = (np.abs(picture - small).mean() for picture in (kept, anew))
+    print(f"required: near the small picture, below half of {far:.1f} levels; measured: {near:.1f}")
+    assert near < far / 2
+
+
 def test_alone_and_batched_agree(model: BackgroundModel) -> None:
     canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
     alone = model.paint(canvas, [text], seeds=[5])[0].astype(int)
@@ -98,6 +112,8 @@ def test_text_controlnet_and_guidance_all_reach_the_picture(model: BackgroundMod
         paint(guidance=5.0),
         paint(steps=4),
         paint(erode=3),
+        paint(refine=700),
+        paint(refine=400),
     ):
         assert not np.array_equal(usual, other)
     assert not np.array_equal(usual, paint(native_side=128))

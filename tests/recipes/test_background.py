@@ -121,11 +121,12 @@ def test_a_leg_without_the_one_before_it_says_so(tmp_path: Path) -> None:
         ("unet", {"band_weight": 5.0}),
         ("unet", {"views": 2}),
         ("unet", {"unet_batch": 3}),
+        ("unet", {"refined_timesteps": 100}),
     ],
 )
 def test_every_setting_changes_the_weights(finished: Config, tmp_path: Path, leg: str, changes: dict) -> None:
-    config = replace(finished, out=tmp_path, legs=(leg,), coarse_unet_steps=1, unet_steps=0, **changes)
-    usual = replace(finished, out=tmp_path / "usual", legs=(leg,), coarse_unet_steps=1, unet_steps=0)
+    config = replace(finished, out=tmp_path, legs=(leg,), coarse_unet_steps=1, unet_steps=1, **changes)
+    usual = replace(finished, out=tmp_path / "usual", legs=(leg,), coarse_unet_steps=1, unet_steps=1)
     for one in (config, usual):
         if leg != "autoencoder":
             one.out.mkdir(exist_ok=True)

@@ -46,10 +46,13 @@ class Config:
     """Most noise on a latent, whose own deviation is 1, that the decoder learns to see through."""
     decoder_enlarged: float = 0.5
     """Share of the decoder's steps on enlarged latents of a picture half the size."""
-    coarse_unet_steps: int = 4000
+    coarse_unet_steps: int = 6000
     """First UNet steps, at half resolution: layout is learned there at a quarter of the price."""
-    unet_steps: int = 3500
-    """UNet steps at full resolution."""
+    unet_steps: int = 2500
+    """UNet steps at full resolution, every fourth still at half; each phase has a learning-rate schedule of its own."""
+    refined_timesteps: int = 600
+    """Full resolution learns mostly the timesteps below this one, of 1,000: sampling paints at half resolution first
+    and refines from there."""
     unet_channels: tuple[int, int, int] = (64, 160, 256)
     """Channels per level, multiples of 16."""
     unet_batch: int = 16

@@ -16,7 +16,7 @@ from caig.recipes.background.controlnet import finished_controlnet
 from caig.recipes.background.decoder import finished_decoder
 from caig.recipes.background.unet import finished_painter
 
-SAMPLING = Sampling(steps=10, guidance=2.0, native_side=256, erode=2)
+SAMPLING = Sampling(steps=10, guidance=2.0, native_side=256, erode=2, refine=500)
 
 
 def export(config: Config) -> Path:
