@@ -24,4 +24,6 @@ def test_the_renderer_takes_caigs_own_vocabulary() -> None:
     build = tomllib.loads((SCENES / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
     (source,) = build["targets"]["wheel"]["force-include"]
     assert (SCENES / source).resolve() == PACKAGE / "data/vocabulary.json"
-    assert [name_of(path) for path in ROOT.rglob("vocabulary.json") if ".venv" not in path.parts] == ["src/caig/data/vocabulary.json"]
+    assert [name_of(path) for path in ROOT.rglob("vocabulary.json") if ".venv" not in path.parts] == [
+        "src/caig/data/vocabulary.json"
+    ]

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from caig_scenes.render import Run, render
 from caig_scenes.vocabulary import vocabulary
 

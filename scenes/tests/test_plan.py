@@ -4,11 +4,11 @@ import json
 from collections import Counter, defaultdict
 
 import pytest
-
 from caig_scenes.plan import APERTURES, SIZES, blur_of, plan_product, plan_scene
 from caig_scenes.vocabulary import ADJACENT, vocabulary, vocabulary_file
 
 PRODUCTS = [plan_product(0, number) for number in range(1200)]
+MANY = [plan_product(0, number) for number in range(6000)]
 SCENES = [plan_scene(0, number, 1200) for number in range(1500)]
 
 
@@ -26,11 +26,12 @@ def test_same_seed_and_id_same_record() -> None:
 @pytest.mark.parametrize("modulus", [2, 3, 5, 7, 14])
 def test_no_category_follows_the_number(modulus: int) -> None:
     seen = defaultdict(Counter)
-    for number, product in enumerate(PRODUCTS):
+    for number, product in enumerate(MANY):
         seen[product["category"]][number % modulus] += 1
     assert len(seen) >= 20
-    assert all(max(counts.values()) / sum(counts.values()) < 0.75 for counts in seen.values())
-    assert sum(len(counts) for counts in seen.values()) > 0.85 * modulus * len(seen)
+    for category, counts in seen.items():
+        expected = sum(counts.values()) / modulus
+        assert all(abs(counts[rest] - expected) < 5 * expected**0.5 for rest in range(modulus)), category
 
 
 def test_categories_are_rich() -> None:

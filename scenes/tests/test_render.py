@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from caig_scenes.cli import main
 from caig_scenes.render import SHARD, Run, render
 from caig_scenes.shards import read_members, write_shard
@@ -33,15 +32,24 @@ def test_a_run_is_the_same_over_any_number_of_processes(tmp_path: Path) -> None:
     for jobs in (1, 3):
         render(RUN, tmp_path / str(jobs), jobs, product=draw, scene=draw)
     assert files(tmp_path / "1") == files(tmp_path / "3")
-    names = {name for k in range(-(-RUN.scenes // SHARD)) for name, _ in read_members(tmp_path / f"1/scenes-{k:04d}.tar")}
+    names = {
+        name for k in range(-(-RUN.scenes // SHARD)) for name, _ in read_members(tmp_path / f"1/scenes-{k:04d}.tar")
+    }
     assert len(names) == 3 * RUN.scenes and "s000044.json" in names
-    assert set(files(tmp_path / "1")) == {"products.tar", "run.json", "suitability.json", *(f"scenes-{k:04d}.tar" for k in range(3))}
+    assert set(files(tmp_path / "1")) == {
+        "products.tar",
+        "run.json",
+        "suitability.json",
+        *(f"scenes-{k:04d}.tar" for k in range(3)),
+    }
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     render(RUN, whole, 2, product=draw, scene=draw)
-    process = multiprocessing.get_context("spawn").Process(target=render, args=(RUN, cut, 1), kwargs={"product": slow_draw, "scene": slow_draw})
+    process = multiprocessing.get_context("spawn").Process(
+        target=render, args=(RUN, cut, 1), kwargs={"product": slow_draw, "scene": slow_draw}
+    )
     process.start()
     while not list(cut.glob("parts/products-*.tar")):
         time.sleep(0.01)
@@ -55,7 +63,9 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
 
 def test_a_failed_shard_leaves_nothing_under_its_name(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
-        write_shard(tmp_path / "scenes-0000.tar", [{"id": "s000000"}, {}], lambda record: {"image.webp": record["id"].encode()})
+        write_shard(
+            tmp_path / "scenes-0000.tar", [{"id": "s000000"}, {}], lambda record: {"image.webp": record["id"].encode()}
+        )
     assert not (tmp_path / "scenes-0000.tar").exists()
 
 

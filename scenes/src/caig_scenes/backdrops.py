@@ -32,7 +32,9 @@ def wall(made: Material, *, away: float = WALL) -> None:
 
 def _paint(mood: Mood) -> Material:
     """Painted plaster."""
-    rough = Pattern(kind="noise", second=shade(mood.tone, 0.93), scale=(0.8, 0.8, 0.8), bump=0.05, inputs=(("Detail", 6),))
+    rough = Pattern(
+        kind="noise", second=shade(mood.tone, 0.93), scale=(0.8, 0.8, 0.8), bump=0.05, inputs=(("Detail", 6),)
+    )
     return material(mood.tone, rough=0.85, pattern=rough)
 
 
@@ -43,7 +45,13 @@ def _plain(mood: Mood) -> Seen:
 
 def _gradient(mood: Mood) -> Seen:
     """A pool of light on the wall behind the product."""
-    halo = Pattern(kind="halo", second=mix(mood.tone, (1, 1, 1), 0.45), scale=(0.2, 0.2, 0.2), offset=(mood.between(-0.2, 0.2), mood.between(0.9, 1.2), 0), ramp=(0.0, 0.8))
+    halo = Pattern(
+        kind="halo",
+        second=mix(mood.tone, (1, 1, 1), 0.45),
+        scale=(0.2, 0.2, 0.2),
+        offset=(mood.between(-0.2, 0.2), mood.between(0.9, 1.2), 0),
+        ramp=(0.0, 0.8),
+    )
     wall(material(shade(mood.tone, 0.6), rough=0.9, emit=0.25, pattern=halo))
     return mood.tone, 0.6
 
@@ -53,12 +61,23 @@ def _curtain(mood: Mood) -> Seen:
     fold, phase = mood.between(1.8, 3.2), mood.between(0, 6)
     rows = []
     for z in (-4, 1, 4, 9):
-        rows.append([(x, WALL - 0.2 + 0.24 * math.sin(fold * x + phase + 0.1 * z) + 0.1 * math.sin(2.7 * fold * x + z * 0.2), z) for x in [-11 + 22 * i / 320 for i in range(321)]])
+        rows.append(
+            [
+                (
+                    x,
+                    WALL - 0.2 + 0.24 * math.sin(fold * x + phase + 0.1 * z) + 0.1 * math.sin(2.7 * fold * x + z * 0.2),
+                    z,
+                )
+                for x in [-11 + 22 * i / 320 for i in range(321)]
+            ]
+        )
     sheet(rows, material(tone, rough=0.7, sheen=0.8))
     return tone, 0.4
 
 
-def _masonry(mood: Mood, tones: tuple[str, ...], joint: str, *, scale: float, rough: float, bump: float, coat: float = 0.0) -> Seen:
+def _masonry(
+    mood: Mood, tones: tuple[str, ...], joint: str, *, scale: float, rough: float, bump: float, coat: float = 0.0
+) -> Seen:
     tone = vary(mood.pick(*tones), mood.rng, 0.1)
     stones = Pattern(kind="brick", second=rgb(joint), bump=bump, inputs=(("Scale", scale), ("Mortar Size", 0.02)))
     wall(material(tone, rough=rough, coat=coat, pattern=stones))
@@ -66,7 +85,15 @@ def _masonry(mood: Mood, tones: tuple[str, ...], joint: str, *, scale: float, ro
 
 
 def _tiles(mood: Mood) -> Seen:
-    seen = _masonry(mood, ("eef2f0", "8fb8b4", "e6d8c4", "6f97a8", "d8a890", "f4efe6"), "c9c6c0", scale=mood.between(0.7, 1.1), rough=0.12, bump=0.4, coat=0.8)
+    seen = _masonry(
+        mood,
+        ("eef2f0", "8fb8b4", "e6d8c4", "6f97a8", "d8a890", "f4efe6"),
+        "c9c6c0",
+        scale=mood.between(0.7, 1.1),
+        rough=0.12,
+        bump=0.4,
+        coat=0.8,
+    )
     if mood.rng.random() < 0.6:
         x = mood.rng.choice([-1, 1]) * mood.between(1.6, 3)
         box((3.2, 0.6, 0.1), wood(mood.wood), (x, WALL - 0.3, mood.between(1.9, 2.4)))
@@ -75,7 +102,14 @@ def _tiles(mood: Mood) -> Seen:
 
 
 def _brick(mood: Mood) -> Seen:
-    return _masonry(mood, ("8a4630", "a3563a", "6f3a2c", "c9b8a8", "e0dcd6"), "8f8880", scale=mood.between(0.9, 1.3), rough=0.95, bump=0.8)
+    return _masonry(
+        mood,
+        ("8a4630", "a3563a", "6f3a2c", "c9b8a8", "e0dcd6"),
+        "8f8880",
+        scale=mood.between(0.9, 1.3),
+        rough=0.95,
+        bump=0.8,
+    )
 
 
 def _window(mood: Mood) -> Seen:
@@ -86,7 +120,12 @@ def _window(mood: Mood) -> Seen:
     panel(wide, high, glow(rgb(sky), 2.4), (x, WALL + 0.3, low + high / 2))
     panel(wide, high * 0.4, glow(rgb(ground), 1.1), (x, WALL + 0.29, low + high * 0.2))
     for _ in range(9):
-        ball(mood.between(0.3, 0.7), glow(vary(rgb(ground), mood.rng, 0.3), 0.8), (x + mood.between(-0.5, 0.5) * wide, WALL + 0.28, low + high * mood.between(0.2, 0.5)), (1, 0.02, 0.9))
+        ball(
+            mood.between(0.3, 0.7),
+            glow(vary(rgb(ground), mood.rng, 0.3), 0.8),
+            (x + mood.between(-0.5, 0.5) * wide, WALL + 0.28, low + high * mood.between(0.2, 0.5)),
+            (1, 0.02, 0.9),
+        )
     frame = matte(rgb(mood.rng.choice(["f4f2ee", "e8e0d4", "2a2a2c"])))
     for k in range(3):
         box((0.12, 0.14, high), frame, (x + wide * (k - 1) / 2, WALL + 0.2, low))
@@ -95,7 +134,13 @@ def _window(mood: Mood) -> Seen:
     sheer = material(rgb("f6f2ea"), rough=0.9, soft=0.4)
     for side in (-1, 1):
         edge = x + side * (wide / 2 + 0.2)
-        sheet([[(edge + 0.9 * (i / 40 - 0.5), WALL - 0.05 + 0.1 * math.sin(i * 0.9), z) for i in range(41)] for z in (-4.0, 6.5)], sheer)
+        sheet(
+            [
+                [(edge + 0.9 * (i / 40 - 0.5), WALL - 0.05 + 0.1 * math.sin(i * 0.9), z) for i in range(41)]
+                for z in (-4.0, 6.5)
+            ],
+            sheer,
+        )
     return mood.tone, 0.5
 
 
@@ -110,10 +155,18 @@ def _ornaments(mood: Mood, left: float, right: float, y: float, z: float) -> Non
             wide = 0.0
             for _ in range(mood.rng.randrange(3, 7)):
                 thick, tall = mood.between(0.08, 0.16), mood.between(0.6, 0.95)
-                box((thick, 0.5, tall), matte(vary(mix(tone, rgb(mood.rng.choice(list(NAMED.values()))), 0.4), mood.rng)), (x + wide, y, z))
+                box(
+                    (thick, 0.5, tall),
+                    matte(vary(mix(tone, rgb(mood.rng.choice(list(NAMED.values()))), 0.4), mood.rng)),
+                    (x + wide, y, z),
+                )
                 wide += thick + 0.01
         elif kind == "vase":
-            turned([(0, 0), (0.14, 0), (0.26, 0.3), (0.12, 0.62), (0.15, 0.75), (0, 0.7)], mood.rng.choice([glossy(tone), matte(tone)]), (x + 0.2, y, z))
+            turned(
+                [(0, 0), (0.14, 0), (0.26, 0.3), (0.12, 0.62), (0.15, 0.75), (0, 0.7)],
+                mood.rng.choice([glossy(tone), matte(tone)]),
+                (x + 0.2, y, z),
+            )
         elif kind == "bowl":
             turned([(0, 0), (0.16, 0), (0.36, 0.26), (0.34, 0.26), (0, 0.06)], glossy(tone), (x + 0.3, y, z))
         elif kind == "plant":
@@ -124,14 +177,29 @@ def _ornaments(mood: Mood, left: float, right: float, y: float, z: float) -> Non
         x += wide + mood.between(0.1, 0.45)
 
 
-def foliage(mood: Mood, centre: tuple[float, float, float], reach: float, count: int, tones: tuple[str, ...], *, size: float = 0.5) -> None:
+def foliage(
+    mood: Mood,
+    centre: tuple[float, float, float],
+    reach: float,
+    count: int,
+    tones: tuple[str, ...],
+    *,
+    size: float = 0.5,
+) -> None:
     """A ball of leaves."""
     for tone in tones:
         roots = []
         for _ in range(count // len(tones)):
             a, up, r = mood.between(0, 6.3), mood.between(-0.6, 1), reach * mood.between(0.2, 1)
             x, y = r * math.cos(a), r * math.sin(a)
-            roots.append(((centre[0] + x * 0.6, centre[1] + y * 0.6, centre[2] + r * up * 0.5), size * reach * mood.between(0.35, 0.7), size * reach * (up + 0.4), (size * x * 1.6, size * y * 1.6, a + math.pi / 2)))
+            roots.append(
+                (
+                    (centre[0] + x * 0.6, centre[1] + y * 0.6, centre[2] + r * up * 0.5),
+                    size * reach * mood.between(0.35, 0.7),
+                    size * reach * (up + 0.4),
+                    (size * x * 1.6, size * y * 1.6, a + math.pi / 2),
+                )
+            )
         blades(roots, material(vary(rgb(tone), mood.rng), rough=0.5, soft=0.25))
 
 
@@ -147,16 +215,27 @@ def _shelf(mood: Mood) -> Seen:
 def _room(mood: Mood) -> Seen:
     """A lived-in room: sofa, lamp, picture and plant, far enough to blur."""
     wall(_paint(mood), away=WALL + 3)
-    side, sofa = mood.rng.choice([-1, 1]), cloth(mix(mood.tone, mood.pick("8f9f9a", "c98f78", "6f7f96", "d8c8b4"), 0.7), weave=12)
+    side, sofa = (
+        mood.rng.choice([-1, 1]),
+        cloth(mix(mood.tone, mood.pick("8f9f9a", "c98f78", "6f7f96", "d8c8b4"), 0.7), weave=12),
+    )
     y = WALL + 1.6
     box((5.6, 1.6, 1.1), sofa, (side * 1.2, y, -2.4), edge=0.2)
     box((5.6, 0.6, 2.3), sofa, (side * 1.2, y + 0.8, -2.4), edge=0.25)
     for k in range(3):
-        box((1.0, 0.4, 0.9), cloth(mood.pick("e7b98a", "d8d0c4", "7f97a8", "b9604a", "e0c46a")), (side * 1.2 - 1.7 + 1.6 * k + mood.between(-0.3, 0.3), y + 0.2, -1.2), edge=0.15, turn=(0.2, mood.between(-0.2, 0.2), 0))
+        box(
+            (1.0, 0.4, 0.9),
+            cloth(mood.pick("e7b98a", "d8d0c4", "7f97a8", "b9604a", "e0c46a")),
+            (side * 1.2 - 1.7 + 1.6 * k + mood.between(-0.3, 0.3), y + 0.2, -1.2),
+            edge=0.15,
+            turn=(0.2, mood.between(-0.2, 0.2), 0),
+        )
     lamp_x = -side * mood.between(2.4, 3.2)
     cylinder(0.04, 4.5, metallic(rgb("b08a50")), (lamp_x, y, -3))
     turned([(0.75, 1.4), (0.5, 2.3)], material(rgb("ffe2b0"), emit=3.0), (lamp_x, y, 0))
-    picture = panel(1.9, 1.5, matte(mood.pick("e8dccb", "c98f78", "7f97a8")), (side * mood.between(0.5, 1.8), WALL + 2.9, 2.6))
+    picture = panel(
+        1.9, 1.5, matte(mood.pick("e8dccb", "c98f78", "7f97a8")), (side * mood.between(0.5, 1.8), WALL + 2.9, 2.6)
+    )
     box((2.1, 0.08, 1.7), wood(shade(mood.wood, 0.6)), (picture.location.x, WALL + 2.96, 1.75))
     foliage(mood, (-lamp_x * 1.25, y, 0.2), 1.4, 70, ("4f7a3a", "3f6a34", "6a8f4a"), size=0.4)
     return mood.tone, 0.5
@@ -168,16 +247,40 @@ def _horizon(mood: Mood, low: RGB, high: RGB, strength: float, *, cloudy: bool =
     for k in range(len(steps) - 1):
         middle = (k + 0.5) / (len(steps) - 1)
         tone = mix(low, high, middle**0.7)
-        veil = Pattern(kind="noise", second=mix(tone, (1, 1, 1), 0.75 if cloudy else 0.1), scale=(0.05, 0.16, 0.1), offset=(mood.between(0, 9), 0, 0), ramp=(0.45, 0.75), inputs=(("Scale", 1.2), ("Detail", 6)))
+        veil = Pattern(
+            kind="noise",
+            second=mix(tone, (1, 1, 1), 0.75 if cloudy else 0.1),
+            scale=(0.05, 0.16, 0.1),
+            offset=(mood.between(0, 9), 0, 0),
+            ramp=(0.45, 0.75),
+            inputs=(("Scale", 1.2), ("Detail", 6)),
+        )
         tall = steps[k + 1] - steps[k]
         panel(130, tall, material(tone, rough=1.0, emit=strength, pattern=veil), (0, 58, steps[k] + tall / 2 - 1.5))
 
 
 def _sea(mood: Mood) -> Seen:
-    low, high, water = mood.rng.choice([("dfeffa", "6fb0e6", "2f8fae"), ("ffe0b8", "8fb8dc", "3a7f96"), ("ffc48a", "e88f86", "5a6f96"), ("e8f4f6", "9fd0e8", "4fb0b8")])
+    low, high, water = mood.rng.choice(
+        [
+            ("dfeffa", "6fb0e6", "2f8fae"),
+            ("ffe0b8", "8fb8dc", "3a7f96"),
+            ("ffc48a", "e88f86", "5a6f96"),
+            ("e8f4f6", "9fd0e8", "4fb0b8"),
+        ]
+    )
     _horizon(mood, rgb(low), rgb(high), 0.75)
-    waves = Pattern(kind="noise", second=mix(rgb(water), (1, 1, 1), 0.35), scale=(0.5, 2.2, 1), ramp=(0.5, 0.8), bump=0.7, inputs=(("Scale", 1.1), ("Detail", 7)))
-    sheet([[(-60, 6.5, 0.25), (60, 6.5, 0.25)], [(-60, 57, 0.3), (60, 57, 0.3)]], material(rgb(water), rough=0.12, coat=0.6, pattern=waves))
+    waves = Pattern(
+        kind="noise",
+        second=mix(rgb(water), (1, 1, 1), 0.35),
+        scale=(0.5, 2.2, 1),
+        ramp=(0.5, 0.8),
+        bump=0.7,
+        inputs=(("Scale", 1.1), ("Detail", 7)),
+    )
+    sheet(
+        [[(-60, 6.5, 0.25), (60, 6.5, 0.25)], [(-60, 57, 0.3), (60, 57, 0.3)]],
+        material(rgb(water), rough=0.12, coat=0.6, pattern=waves),
+    )
     for k in range(3):
         foam = [(-9 + 0.6 * i, 6.5 + 1.3 * k + 0.25 * math.sin(i * 0.7 + k), 0.3) for i in range(31)]
         tube(foam, 0.05, matte((0.9, 0.93, 0.95)))
@@ -185,35 +288,62 @@ def _sea(mood: Mood) -> Seen:
 
 
 def _sky(mood: Mood) -> Seen:
-    low, high = mood.rng.choice([("eaf3fb", "5f9fe0"), ("ffe6cc", "8fb0dc"), ("dcecf6", "8fc0ea"), ("ffd8c4", "b0a0d0")])
+    low, high = mood.rng.choice(
+        [("eaf3fb", "5f9fe0"), ("ffe6cc", "8fb0dc"), ("dcecf6", "8fc0ea"), ("ffd8c4", "b0a0d0")]
+    )
     _horizon(mood, rgb(low), rgb(high), 0.8)
     return rgb(low), 0.8
 
 
 def _hills(mood: Mood) -> Seen:
     """Ranges of hills, paler with distance."""
-    low, high, near = mood.rng.choice([("f2ead8", "8fb8dc", "4f6f4a"), ("ffd9b0", "a89fc8", "5a4f6a"), ("e4eef4", "86b4dc", "3f5f6f")])
+    low, high, near = mood.rng.choice(
+        [("f2ead8", "8fb8dc", "4f6f4a"), ("ffd9b0", "a89fc8", "5a4f6a"), ("e4eef4", "86b4dc", "3f5f6f")]
+    )
     _horizon(mood, rgb(low), rgb(high), 0.75)
     for k in range(4):
         phase, y = mood.between(0, 6), 14 + 9 * k
         tone = mix(rgb(near), rgb(low), 0.2 + 0.2 * k)
-        tops = [(-45 + 1.5 * i, y, 1.2 + 1.5 * k + (1.0 + 0.5 * k) * (math.sin(0.21 * i + phase) + 0.4 * math.sin(0.63 * i + 2 * phase) + 0.12 * math.sin(2.1 * i))) for i in range(61)]
+        tops = [
+            (
+                -45 + 1.5 * i,
+                y,
+                1.2
+                + 1.5 * k
+                + (1.0 + 0.5 * k)
+                * (math.sin(0.21 * i + phase) + 0.4 * math.sin(0.63 * i + 2 * phase) + 0.12 * math.sin(2.1 * i)),
+            )
+            for i in range(61)
+        ]
         sheet([[(x, y, -3) for x, _, _ in tops], tops], matte(tone, emit=0.25))
     return rgb(low), 0.8
 
 
 def _foliage(mood: Mood) -> Seen:
     """Trunks and leaves before a wood out of focus."""
-    tones = mood.rng.choice([("4f7a2f", "7fa53f", "3a6426"), ("6f8f3a", "a3b04a", "4f6f2a"), ("3f6f4a", "5f9a5f", "2f5a3a")])
+    tones = mood.rng.choice(
+        [("4f7a2f", "7fa53f", "3a6426"), ("6f8f3a", "a3b04a", "4f6f2a"), ("3f6f4a", "5f9a5f", "2f5a3a")]
+    )
     for _ in range(mood.rng.randrange(2, 6)):
         x, y = mood.rng.choice([-1, 1]) * mood.between(1.2, 6), mood.between(5, 11)
-        turned([(mood.between(0.2, 0.4), -1), (mood.between(0.15, 0.3), 9)], matte(mood.pick("4a3a2a", "6a5540", "3a3028")), (x, y, 0), sides=16)
+        turned(
+            [(mood.between(0.2, 0.4), -1), (mood.between(0.15, 0.3), 9)],
+            matte(mood.pick("4a3a2a", "6a5540", "3a3028")),
+            (x, y, 0),
+            sides=16,
+        )
     for _ in range(mood.rng.randrange(16, 26)):
         x, y, z = mood.between(-6, 6), mood.between(4, 9), mood.between(0.0, 4.6)
         foliage(mood, (x, y, z), mood.between(0.7, 1.3), 24, tones, size=0.45)
     for _ in range(9):
-        _disc(mood, mix(rgb("fff3c4"), rgb(tones[1]), mood.between(0.2, 0.8)), mood.between(0.15, 0.45), 0.35, (mood.between(-6, 6), 9.5, mood.between(0.5, 6)))
-    return mood.rng.choice(["forest", "courtyard", "forest"]), mood.between(0.8, 1.3)
+        _disc(
+            mood,
+            mix(rgb("fff3c4"), rgb(tones[1]), mood.between(0.2, 0.8)),
+            mood.between(0.15, 0.45),
+            0.35,
+            (mood.between(-6, 6), 9.5, mood.between(0.5, 6)),
+        )
+    return mood.rng.choice(["forest", "courtyard", "forest"]), mood.between(1.4, 2.2)
 
 
 def _disc(mood: Mood, color: RGB, radius: float, opacity: float, at: tuple[float, float, float]) -> None:
@@ -227,29 +357,57 @@ def _bokeh(mood: Mood) -> Seen:
     """Large bright lights out of focus before the dark."""
     base = mood.pick("14131c", "1c120e", "0e1a22", "2a1020", "10201a", "3a2416")
     wall(matte(base), away=9)
-    schemes = (("ffd08a", "ffb45a", "ffe6c0"), ("ffd08a", "ff8f8f", "fff0d8"), ("8fd0ff", "c0a0ff", "ffffff"), ("ffd08a", "8fe0a0", "ff7f7f", "8fb8ff"))
+    schemes = (
+        ("ffd08a", "ffb45a", "ffe6c0"),
+        ("ffd08a", "ff8f8f", "fff0d8"),
+        ("8fd0ff", "c0a0ff", "ffffff"),
+        ("ffd08a", "8fe0a0", "ff7f7f", "8fb8ff"),
+    )
     tones, size = mood.rng.choice(schemes), mood.between(0.8, 1.5)
     for _ in range(mood.rng.randrange(32, 60)):
         y = mood.between(4.5, 8.5)
-        _disc(mood, vary(rgb(mood.rng.choice(tones)), mood.rng), size * mood.between(0.12, 0.42), mood.between(0.35, 0.8), (mood.between(-6, 6), y, mood.between(-0.3, 5.6)))
+        _disc(
+            mood,
+            vary(rgb(mood.rng.choice(tones)), mood.rng),
+            size * mood.between(0.12, 0.42),
+            mood.between(0.35, 0.8),
+            (mood.between(-6, 6), y, mood.between(-0.3, 5.6)),
+        )
     return DARK
 
 
 def _neon(mood: Mood) -> Seen:
     wall(material(mood.pick("0c0a18", "14101c", "0a1220"), rough=0.5), away=7)
-    tones = mood.rng.choice([("ff2fa0", "2fb4ff"), ("a040ff", "2fffd0"), ("ff5a3a", "ff2fa0", "8f5aff"), ("2fb4ff", "4f6bff", "c0f0ff")])
+    tones = mood.rng.choice(
+        [("ff2fa0", "2fb4ff"), ("a040ff", "2fffd0"), ("ff5a3a", "ff2fa0", "8f5aff"), ("2fb4ff", "4f6bff", "c0f0ff")]
+    )
     kind = mood.rng.choice(["lines", "rings", "frame", "lines"])
     if kind == "rings":
         for k in range(mood.rng.randrange(1, 4)):
-            ring(mood.between(1.1, 1.6) + 0.5 * k, 0.05, glow(rgb(tones[k % len(tones)]), 9), (mood.between(-0.4, 0.4), 5.5, 1.9), (math.pi / 2, 0, 0))
+            ring(
+                mood.between(1.1, 1.6) + 0.5 * k,
+                0.05,
+                glow(rgb(tones[k % len(tones)]), 9),
+                (mood.between(-0.4, 0.4), 5.5, 1.9),
+                (math.pi / 2, 0, 0),
+            )
     elif kind == "frame":
         for k in range(3):
             w, h, y = 1.7 + 0.6 * k, 2.9 + 0.5 * k, 4 + 1.2 * k
             tube([(-w, y, 0), (-w, y, h), (w, y, h), (w, y, 0)], 0.045, glow(rgb(tones[k % len(tones)]), 9))
     else:
         for _ in range(mood.rng.randrange(5, 10)):
-            x, y, tall, lean = mood.between(-4.5, 4.5), mood.between(3.5, 6.8), mood.between(1.5, 4), mood.rng.choice([0, 0, 0.8])
-            tube([(x, y, mood.between(0, 1.5)), (x + lean * tall, y, tall + 1)], 0.05, glow(rgb(mood.rng.choice(tones)), 9))
+            x, y, tall, lean = (
+                mood.between(-4.5, 4.5),
+                mood.between(3.5, 6.8),
+                mood.between(1.5, 4),
+                mood.rng.choice([0, 0, 0.8]),
+            )
+            tube(
+                [(x, y, mood.between(0, 1.5)), (x + lean * tall, y, tall + 1)],
+                0.05,
+                glow(rgb(mood.rng.choice(tones)), 9),
+            )
     return DARK
 
 
@@ -262,10 +420,21 @@ def _city(mood: Mood) -> Seen:
         wide, tall, y = mood.between(1.2, 2.4), mood.between(3, 8), mood.between(9, 13)
         box((wide, 1, tall), matte(mood.pick("20242e", "2c2a30", "1a2028")), (x, y, 0), edge=0.0)
         for _ in range(14):
-            panel(0.16, 0.24, glow(mood.pick("ffd9a0", "ffe8c8", "ffc070"), mood.between(1, 4)), (x + mood.between(-0.42, 0.42) * wide, y - 0.52, mood.between(0.3, 0.95) * tall))
+            panel(
+                0.16,
+                0.24,
+                glow(mood.pick("ffd9a0", "ffe8c8", "ffc070"), mood.between(1, 4)),
+                (x + mood.between(-0.42, 0.42) * wide, y - 0.52, mood.between(0.3, 0.95) * tall),
+            )
         x += wide + mood.between(0.0, 0.4)
     for _ in range(20):
-        _disc(mood, mood.pick("ffd08a", "ff8f5a", "ffe6c0", "ff5a5a", "8fd0ff"), mood.between(0.12, 0.36), mood.between(0.4, 0.8), (mood.between(-6, 6), mood.between(5, 8), mood.between(0.1, 2.6)))
+        _disc(
+            mood,
+            mood.pick("ffd08a", "ff8f5a", "ffe6c0", "ff5a5a", "8fd0ff"),
+            mood.between(0.12, 0.36),
+            mood.between(0.4, 0.8),
+            (mood.between(-6, 6), mood.between(5, 8), mood.between(0.1, 2.6)),
+        )
     return rgb(high), 0.5
 
 
@@ -283,7 +452,13 @@ def _pastel(mood: Mood) -> Seen:
         for k in range(14):
             flag_x = -5.6 + 0.85 * k
             z = 3.6 + 0.05 * (k - 6.5) ** 2 * 0.35
-            sheet([[(flag_x - 0.36, WALL - 0.15, z), (flag_x + 0.36, WALL - 0.15, z)], [(flag_x - 0.01, WALL - 0.15, z - 0.75), (flag_x + 0.01, WALL - 0.15, z - 0.75)]], matte(rgb(candy[k % 6])))
+            sheet(
+                [
+                    [(flag_x - 0.36, WALL - 0.15, z), (flag_x + 0.36, WALL - 0.15, z)],
+                    [(flag_x - 0.01, WALL - 0.15, z - 0.75), (flag_x + 0.01, WALL - 0.15, z - 0.75)],
+                ],
+                matte(rgb(candy[k % 6])),
+            )
     else:
         for k in range(16 if kind == "dots" else 5):
             cx, cz = mood.between(-5, 5), mood.between(1, 5)

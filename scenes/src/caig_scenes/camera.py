@@ -29,7 +29,7 @@ class Shot:
 
 
 def place_camera(scene: bpy.types.Scene, product: Sequence[bpy.types.Object], shot: Shot) -> None:
-    """Put a camera where `shot` is met: the product at its height, or as wide as 0.84 of the picture if that is less."""
+    """Put a camera where `shot` is met: the product at its height, but at most 0.84 of the picture wide."""
     data = bpy.data.cameras.new("camera")
     camera = bpy.data.objects.new("camera", data)
     scene.collection.objects.link(camera)
@@ -39,7 +39,9 @@ def place_camera(scene: bpy.types.Scene, product: Sequence[bpy.types.Object], sh
     data.sensor_fit = "VERTICAL" if width > height else "HORIZONTAL"
     points = corners(product)
     centre = (points.min(0) + points.max(0)) / 2
-    back = Vector((math.sin(shot.yaw) * math.cos(shot.pitch), -math.cos(shot.yaw) * math.cos(shot.pitch), math.sin(shot.pitch)))
+    back = Vector(
+        (math.sin(shot.yaw) * math.cos(shot.pitch), -math.cos(shot.yaw) * math.cos(shot.pitch), math.sin(shot.pitch))
+    )
     camera.rotation_euler = (-back).to_track_quat("-Z", "Y").to_euler()
     axes = np.array(camera.rotation_euler.to_matrix().transposed())  # rows: right, up, towards the viewer
     widest = 0.84 * width / min(width, height)
@@ -74,7 +76,9 @@ def corners(objects: Sequence[bpy.types.Object]) -> NDArray[np.float64]:
     return np.concatenate(clouds)
 
 
-def _extent(points: NDArray[np.float64], axes: NDArray[np.float64], distance: float, lens: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _extent(
+    points: NDArray[np.float64], axes: NDArray[np.float64], distance: float, lens: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Smallest and largest (x, y) in the picture, in shares of its short side from the middle."""
     seen = points @ axes.T
     flat = seen[:, :2] / np.maximum(distance - seen[:, 2:], 0.1) * lens / SENSOR

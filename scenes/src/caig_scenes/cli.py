@@ -16,10 +16,14 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments[:1] == ["sheet"]:
         _sheet(arguments[1:])
         return
-    parser = argparse.ArgumentParser(prog="caig-scenes", description=__doc__, epilog="caig-scenes sheet DIR SHEET.jpg makes a contact sheet.")
+    parser = argparse.ArgumentParser(
+        prog="caig-scenes", description=__doc__, epilog="caig-scenes sheet DIR SHEET.jpg makes a contact sheet."
+    )
     parser.add_argument("--products", type=_count, default=1200, help="how many products (1200)")
     parser.add_argument("--scenes", type=_count, default=4000, help="how many scenes of them (4000)")
-    parser.add_argument("--out", type=Path, required=True, help="folder of products.tar, scenes-*.tar and suitability.json")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of products.tar, scenes-*.tar and suitability.json"
+    )
     parser.add_argument("--jobs", type=_count, default=1, help="processes, each of one thread (1)")
     parser.add_argument("--seed", type=int, default=0, help="what all chance comes from (0)")
     options = parser.parse_args(arguments)

@@ -11,7 +11,8 @@ RGB = tuple[float, float, float]
 NAMED = {
     "crimson": "b3202c", "coral": "f0725c", "amber": "e79a2b", "lemon": "f3d250", "olive": "7d8442",
     "emerald": "1f7a55", "teal": "1c7c86", "sky blue": "7fb8e6", "navy": "22345f", "violet": "7a56a8",
-    "rose": "e69aa6", "ivory": "f1e8d4", "white": "f4f4f2", "charcoal": "34363b", "chocolate": "5b3a2b", "mint": "a8dcc3",
+    "rose": "e69aa6", "ivory": "f1e8d4", "white": "f4f4f2", "charcoal": "34363b",
+    "chocolate": "5b3a2b", "mint": "a8dcc3",
 }  # fmt: skip
 CREAM, WHITE, BLACK = "f6efe0", "f7f7f5", "1d1d20"
 GOLD, SILVER, COPPER, STEEL = "d8b06a", "d5d7da", "c9825b", "9ea3a8"

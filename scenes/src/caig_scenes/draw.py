@@ -49,9 +49,21 @@ def draw_scene(record: dict[str, Any]) -> dict[str, bytes]:
     mood = Mood(rng, rgb(NAMED[record["product"]["color"]]), float(np.abs(cloud[:, :2]).max()))
     _furnish(record, mood, objects, cloud)
     seen = _surround(record, mood)
-    place_camera(scene, objects, Shot(lens=how["lens"], pitch=how["pitch"], yaw=how["yaw"], height=how["height"], across=how["across"], up=how["up"], aperture=record["aperture"]))
+    place_camera(
+        scene,
+        objects,
+        Shot(
+            lens=how["lens"],
+            pitch=how["pitch"],
+            yaw=how["yaw"],
+            height=how["height"],
+            across=how["across"],
+            up=how["up"],
+            aperture=record["aperture"],
+        ),
+    )
     exposure = set_light(record["lighting"], *seen, rng)
-    expose(scene, samples=SAMPLES, look="AgX", exposure=0.35 + exposure, transparent=False)
+    expose(scene, samples=SAMPLES, look="AgX", exposure=0.55 + exposure, transparent=False)
     picture = take(scene).convert("RGB")
     kept = set(objects)
     for thing in bpy.data.objects:
@@ -71,7 +83,11 @@ def _pose(objects: Sequence[bpy.types.Object], pose: str, turn: float) -> None:
     matrix = Matrix.Rotation(turn, 4, "Z")
     if pose == "lying":
         side = 1 if turn > 0 else -1
-        matrix = Matrix.Rotation(0.5 * turn, 4, "Z") @ Matrix.Rotation(side * math.pi / 2, 4, "Y") @ Matrix.Rotation(side * -0.25, 4, "Z")
+        matrix = (
+            Matrix.Rotation(0.5 * turn, 4, "Z")
+            @ Matrix.Rotation(side * math.pi / 2, 4, "Y")
+            @ Matrix.Rotation(side * -0.25, 4, "Z")
+        )
     elif pose == "leaning":
         matrix = matrix @ Matrix.Rotation(-LEAN, 4, "X")
     gather(objects, matrix)

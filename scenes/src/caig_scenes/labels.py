@@ -96,7 +96,9 @@ def font(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(importlib.import_module(package).__file__ or "").parent / "files" / file, size)
 
 
-def draw_label(label: Label, aspect: float, *, height: int = 320, face: float | None = None, seed: int = 0) -> Image.Image:
+def draw_label(
+    label: Label, aspect: float, *, height: int = 320, face: float | None = None, seed: int = 0
+) -> Image.Image:
     """The label as a picture of `height` pixels and width/height `aspect`. Words stay within the `face`, a width in
     heights around the middle: on a wrapped label that is what the camera sees."""
     sheet = Sheet(label, aspect, height, aspect if face is None else min(face, aspect))
@@ -118,7 +120,13 @@ def _band(sheet: Sheet, rng: Random) -> None:
     sheet.bar(-0.5, -0.44, label.accent)
     sheet.bar(0.485 - deep, 0.495 - deep, label.second)
     _words(sheet, -0.12, 0.2, label.ink)
-    sheet.text(rng.choice(["NATURAL", "ORIGINAL", "PREMIUM", "FINEST QUALITY", "EST. 1924", "SMALL BATCH"]), 0.5 - deep / 2, 0.06, ink_on(label.accent), "bold")
+    sheet.text(
+        rng.choice(["NATURAL", "ORIGINAL", "PREMIUM", "FINEST QUALITY", "EST. 1924", "SMALL BATCH"]),
+        0.5 - deep / 2,
+        0.06,
+        ink_on(label.accent),
+        "bold",
+    )
 
 
 def _emblem(sheet: Sheet, rng: Random) -> None:
@@ -129,7 +137,14 @@ def _emblem(sheet: Sheet, rng: Random) -> None:
     if icon == "sun":
         for k in range(12):
             a = k * math.pi / 6
-            sheet.polygon([(0.75 * size * math.cos(a), -0.2 + 0.75 * size * math.sin(a)), (0.35 * size * math.cos(a + 0.25), -0.2 + 0.35 * size * math.sin(a + 0.25)), (0.35 * size * math.cos(a - 0.25), -0.2 + 0.35 * size * math.sin(a - 0.25))], inner)
+            sheet.polygon(
+                [
+                    (0.75 * size * math.cos(a), -0.2 + 0.75 * size * math.sin(a)),
+                    (0.35 * size * math.cos(a + 0.25), -0.2 + 0.35 * size * math.sin(a + 0.25)),
+                    (0.35 * size * math.cos(a - 0.25), -0.2 + 0.35 * size * math.sin(a - 0.25)),
+                ],
+                inner,
+            )
         sheet.disc(0, -0.2, size * 0.3, inner)
     elif icon == "leaf":
         _leaf(sheet, 0, -0.2 + size * 0.7, size * 1.4, -math.pi / 2, inner)
@@ -137,8 +152,14 @@ def _emblem(sheet: Sheet, rng: Random) -> None:
         sheet.disc(0, -0.16, size * 0.42, inner)
         sheet.polygon([(-size * 0.4, -0.2), (size * 0.4, -0.2), (0, -0.2 - size * 0.75)], inner)
     else:
-        sheet.polygon([(-size * 0.7, -0.2 + size * 0.45), (-size * 0.15, -0.2 - size * 0.6), (size * 0.2, -0.2 + size * 0.45)], inner)
-        sheet.polygon([(-size * 0.1, -0.2 + size * 0.45), (size * 0.3, -0.2 - size * 0.2), (size * 0.7, -0.2 + size * 0.45)], inner)
+        sheet.polygon(
+            [(-size * 0.7, -0.2 + size * 0.45), (-size * 0.15, -0.2 - size * 0.6), (size * 0.2, -0.2 + size * 0.45)],
+            inner,
+        )
+        sheet.polygon(
+            [(-size * 0.1, -0.2 + size * 0.45), (size * 0.3, -0.2 - size * 0.2), (size * 0.7, -0.2 + size * 0.45)],
+            inner,
+        )
     _words(sheet, 0.15, 0.17, label.ink)
     sheet.bar(0.44, 0.5, label.accent)
 
@@ -159,13 +180,19 @@ def _shapes(sheet: Sheet, rng: Random) -> None:
     label = sheet.label
     tones = [label.accent, label.second, mix(label.accent, label.paper, 0.5)]
     for k in range(max(4, round(9 * sheet.span()))):
-        x, y = rng.uniform(-sheet.span(), sheet.span()), rng.choice([rng.uniform(0.12, 0.5), rng.uniform(0.2, 0.5), -0.46])
+        x, y = (
+            rng.uniform(-sheet.span(), sheet.span()),
+            rng.choice([rng.uniform(0.12, 0.5), rng.uniform(0.2, 0.5), -0.46]),
+        )
         radius = rng.uniform(0.1, 0.26)
         if rng.random() < 0.6:
             sheet.disc(x, y, radius, tones[k % 3])
         else:
             turn = rng.uniform(0, 6)
-            sheet.polygon([(x + radius * math.cos(turn + a), y + radius * math.sin(turn + a)) for a in (0, 1.6, 3.1, 4.7)], tones[k % 3])
+            sheet.polygon(
+                [(x + radius * math.cos(turn + a), y + radius * math.sin(turn + a)) for a in (0, 1.6, 3.1, 4.7)],
+                tones[k % 3],
+            )
     sheet.bar(-0.3, 0.08, label.paper, -0.5 * sheet.face, 0.5 * sheet.face)
     _words(sheet, -0.16, 0.2, label.ink)
 
@@ -173,9 +200,14 @@ def _shapes(sheet: Sheet, rng: Random) -> None:
 def _landscape(sheet: Sheet, rng: Random) -> None:
     label, wide = sheet.label, sheet.span()
     sheet.disc(rng.uniform(-0.2, 0.2) * sheet.face, 0.16, min(0.17, sheet.face * 0.2), label.second)
-    for k, tone in enumerate((mix(label.accent, label.paper, 0.55), mix(label.accent, label.paper, 0.25), label.accent)):
+    for k, tone in enumerate(
+        (mix(label.accent, label.paper, 0.55), mix(label.accent, label.paper, 0.25), label.accent)
+    ):
         phase, base = rng.uniform(0, 6), 0.16 + 0.1 * k
-        points = [(-wide + i * wide / 30, base + 0.06 * math.sin(phase + i * wide / 4) + 0.02 * math.sin(3 * phase + i)) for i in range(61)]
+        points = [
+            (-wide + i * wide / 30, base + 0.06 * math.sin(phase + i * wide / 4) + 0.02 * math.sin(3 * phase + i))
+            for i in range(61)
+        ]
         sheet.polygon([*points, (wide, 0.5), (-wide, 0.5)], tone)
     _words(sheet, -0.27, 0.19, label.ink)
 
@@ -198,7 +230,12 @@ def _dots(sheet: Sheet, rng: Random) -> None:
         y = 0.5 - row * step
         columns = int(2 * sheet.span() / step) + 2
         for column in range(columns):
-            sheet.disc(-sheet.span() + (column + (row % 2) / 2) * step, y, step * 0.5 * max(0.0, 1 - row * step / 0.6), label.accent)
+            sheet.disc(
+                -sheet.span() + (column + (row % 2) / 2) * step,
+                y,
+                step * 0.5 * max(0.0, 1 - row * step / 0.6),
+                label.accent,
+            )
     _words(sheet, -0.24, 0.2, label.ink)
 
 
@@ -207,9 +244,17 @@ def _split(sheet: Sheet, rng: Random) -> None:
     slope = rng.choice([0.0, 0.16]) * rng.choice([-1, 1])
     wide = sheet.span()
     sheet.polygon([(-wide, cut - slope * wide), (wide, cut + slope * wide), (wide, 0.5), (-wide, 0.5)], label.accent)
-    sheet.text(label.brand.upper() if label.mark in ("bold", "light") else label.brand, cut - 0.22, 0.2, label.ink, label.mark)
+    sheet.text(
+        label.brand.upper() if label.mark in ("bold", "light") else label.brand, cut - 0.22, 0.2, label.ink, label.mark
+    )
     sheet.text(label.name, cut + 0.2, 0.085, ink_on(label.accent), "bold")
-    sheet.text(rng.choice(["with love", "no. 7", "since 1987", "pure & simple", "made to share"]), cut + 0.31, 0.07, ink_on(label.accent), "italic")
+    sheet.text(
+        rng.choice(["with love", "no. 7", "since 1987", "pure & simple", "made to share"]),
+        cut + 0.31,
+        0.07,
+        ink_on(label.accent),
+        "italic",
+    )
 
 
 def _plain(sheet: Sheet, rng: Random) -> None:
@@ -227,7 +272,10 @@ def _leaf(sheet: Sheet, x: float, y: float, size: float, angle: float, color: RG
     along, across = (math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))
     side = [(t, 0.24 * math.sin(math.pi * t) ** 0.8) for t in (0, 0.1, 0.25, 0.45, 0.65, 0.85, 1)]
     outline = [*side, *((t, -w) for t, w in reversed(side))]
-    sheet.polygon([(x + size * (t * along[0] + w * across[0]), y + size * (t * along[1] + w * across[1])) for t, w in outline], color)
+    sheet.polygon(
+        [(x + size * (t * along[0] + w * across[0]), y + size * (t * along[1] + w * across[1])) for t, w in outline],
+        color,
+    )
 
 
 MOTIFS: dict[str, Callable[[Sheet, Random], None]] = {

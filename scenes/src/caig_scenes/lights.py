@@ -41,21 +41,91 @@ class Light:
 
 LIGHTS = {
     "soft": Light(around="studio", strength=0.75, tint="fffaf4", color="fff6ec", power=380, size=4.5, fill=0.25),
-    "dramatic": Light(around="studio", strength=0.1, color="fff0e0", power=780, size=0.9, height=(20, 45), turn=(70, 115), rim=("dfe8ff",)),
+    "dramatic": Light(
+        around="studio",
+        strength=0.16,
+        color="fff0e0",
+        power=780,
+        size=0.9,
+        height=(20, 45),
+        turn=(70, 115),
+        rim=("dfe8ff",),
+        exposure=0.2,
+    ),
     "cool": Light(around="courtyard", strength=0.5, tint="b9d4ff", color="d4e6ff", power=430, size=2.5, fill=0.2),
-    "warm": Light(around="interior", strength=0.5, tint="ffc890", color="ffb468", power=430, size=2.0, height=(25, 50), fill=0.15),
-    "morning": Light(around="sunrise", strength=0.6, tint="fff2e0", color="ffe2b4", power=800, size=0.9, height=(28, 45), turn=(55, 100), fill=0.1),
-    "golden": Light(around="sunset", strength=0.4, tint="ffd2a0", color="ffa44c", power=1100, size=0.6, height=(14, 26), turn=(65, 125), fill=0.08),
-    "neon": Light(around="night", strength=0.35, tint="8a5cff", color="c89cff", power=130, size=2.5, turn=(0, 30), rim=("ff2fa0", "2f7bff"), exposure=0.2),
-    "backlit": Light(around="courtyard", strength=0.45, tint="fff4e2", color="ffe6bc", power=1000, size=1.6, height=(28, 50), turn=(140, 168), fill=0.45),
-    "dappled": Light(around="courtyard", strength=0.4, tint="fff3df", color="ffe9c4", power=1500, size=0.35, height=(34, 50), turn=(35, 75), leaves=True),
-}  # fmt: skip
+    "warm": Light(
+        around="interior", strength=0.5, tint="ffc890", color="ffb468", power=430, size=2.0, height=(25, 50), fill=0.15
+    ),
+    "morning": Light(
+        around="sunrise",
+        strength=0.6,
+        tint="fff2e0",
+        color="ffe2b4",
+        power=800,
+        size=0.9,
+        height=(28, 45),
+        turn=(55, 100),
+        fill=0.1,
+    ),
+    "golden": Light(
+        around="sunset",
+        strength=0.4,
+        tint="ffd2a0",
+        color="ffa44c",
+        power=1100,
+        size=0.6,
+        height=(14, 26),
+        turn=(65, 125),
+        fill=0.15,
+        exposure=0.3,
+    ),
+    "neon": Light(
+        around="night",
+        strength=0.35,
+        tint="8a5cff",
+        color="c89cff",
+        power=130,
+        size=2.5,
+        turn=(0, 30),
+        rim=("ff2fa0", "2f7bff"),
+        exposure=0.2,
+    ),
+    "backlit": Light(
+        around="courtyard",
+        strength=0.45,
+        tint="fff4e2",
+        color="ffe6bc",
+        power=1000,
+        size=1.6,
+        height=(28, 50),
+        turn=(140, 168),
+        fill=0.45,
+    ),
+    "dappled": Light(
+        around="courtyard",
+        strength=0.4,
+        tint="fff3df",
+        color="ffe9c4",
+        power=1500,
+        size=0.35,
+        height=(34, 50),
+        turn=(35, 75),
+        leaves=True,
+    ),
+}
 
 
 def set_light(name: str, seen: str | RGB, seen_strength: float, rng: Random) -> float:
     """Light the stage; `seen` is what the camera sees where nothing stands. Returns the exposure in stops."""
     light = LIGHTS[name]
-    set_world(light.around, light.strength * rng.uniform(0.9, 1.15), rng.uniform(0, 2 * math.pi), rgb(light.tint), seen, seen_strength)
+    set_world(
+        light.around,
+        light.strength * rng.uniform(0.9, 1.15),
+        rng.uniform(0, 2 * math.pi),
+        rgb(light.tint),
+        seen,
+        seen_strength,
+    )
     side = rng.choice([-1, 1])
     turn, height = (math.radians(rng.uniform(*pair)) for pair in (light.turn, light.height))
     power = light.power * rng.uniform(0.85, 1.2)
@@ -100,5 +170,12 @@ def _leaves_before(place: Point, rng: Random) -> None:
     roots = []
     for _ in range(34):
         x, y, z = (middle[i] + rng.uniform(-1.5, 1.5) for i in range(3))
-        roots.append(((x, y, z), rng.uniform(0.1, 0.24), rng.uniform(-0.5, 0.5), (rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6), rng.uniform(0, 6))))
+        roots.append(
+            (
+                (x, y, z),
+                rng.uniform(0.1, 0.24),
+                rng.uniform(-0.5, 0.5),
+                (rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6), rng.uniform(0, 6)),
+            )
+        )
     blades(roots, matte((0.05, 0.1, 0.03))).visible_camera = False

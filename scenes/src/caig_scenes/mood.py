@@ -37,7 +37,9 @@ class Mood:
     def between(self, low: float, high: float) -> float:
         return self.rng.uniform(low, high)
 
-    def spots(self, count: int, radius: float, *, near: float = 0.25, far: float = 2.2, front: float = -0.4, back: float = 2.4) -> list[tuple[float, float]]:
+    def spots(
+        self, count: int, radius: float, *, near: float = 0.25, far: float = 2.2, front: float = -0.4, back: float = 2.4
+    ) -> list[tuple[float, float]]:
         """Up to `count` free places (x, y) for things of `radius`, beside and behind the product, not before it: at
         least `near` and at most `far` from its side, `front` < y < `back`. What finds no place is left out."""
         found = []

@@ -20,11 +20,11 @@ BRANDS = (
 ).split()
 # (width, height) in pixels and how often: squares, 16:9, 2:1, each upright too, and some large squares
 SIZES = {
-    (256, 256): 55, (352, 192): 9, (192, 352): 9, (384, 192): 8, (192, 384): 8, (512, 512): 6, (320, 256): 3, (256, 320): 2,
+    (256, 256): 55, (352, 192): 9, (192, 352): 9, (384, 192): 8, (192, 384): 8, (512, 512): 6,
+    (320, 256): 3, (256, 320): 2,
 }  # fmt: skip
 APERTURES = {0.1: 3, 0.2: 4, 0.5: 3, 4.0: 2}  # f-stops in Blender's units: caig's captions name them by their blur
 POSE_SHARE = 0.25  # of the scenes of a product that can lie or lean
-RAISED_SHARE = 0.5  # of the scenes with podiums
 
 
 def chance(seed: int, *what: object) -> Random:
@@ -70,9 +70,12 @@ def plan_scene(seed: int, number: int, products: int) -> dict[str, Any]:
     product = plan_product(seed, rng.randrange(products))
     setting = rng.choice(list(words["settings"]))
     row = words["settings"][setting]
-    factors = {part: rng.choice(row[f"{part}s" if part != "props" else "props"]) for part in ("floor", "backdrop", "props", "light")}
+    factors = {
+        part: rng.choice(row[f"{part}s" if part != "props" else "props"])
+        for part in ("floor", "backdrop", "props", "light")
+    }
     poses = words["categories"][product["category"]]["poses"]
-    raised = rng.uniform(0.25, 0.7) if factors["props"] == "podium" and rng.random() < 2 * RAISED_SHARE else 0.0
+    raised = rng.uniform(0.25, 0.7) if factors["props"] == "podium" else 0.0
     others = [pose for pose in poses if pose != "standing"]
     pose = rng.choice(others) if others and not raised and rng.random() < POSE_SHARE * len(others) else "standing"
     width, height = _weighted(rng, SIZES)
@@ -93,13 +96,14 @@ def _weighted(rng: Random, table: dict[Any, int]) -> Any:
 def _take(rng: Random, width: int, height: int) -> dict[str, float]:
     """Camera and turn of the product: lengths in shares of the short side, angles in radians, lens in mm."""
     wide, tall = width / min(width, height), height / min(width, height)
-    third = rng.choice([-1, 0, 0, 1])
+    third = rng.choice([-1, 0, 0, 1]) if wide > 1 else 0
+    across = third * rng.uniform(0.1, 0.17) * wide + rng.uniform(-0.05, 0.05)
     return {
         "lens": round(rng.uniform(52, 90), 1),
         "pitch": round(rng.choice([rng.uniform(0.06, 0.16), rng.uniform(0.12, 0.34)]), 3),
         "yaw": round(rng.uniform(-0.25, 0.25), 3),
         "height": round(rng.uniform(0.42, 0.74) if wide == tall else rng.uniform(0.48, 0.78), 3),
-        "across": round(third * rng.uniform(0.1, 0.17) * wide + rng.uniform(-0.03, 0.03), 3) if wide > 1 else round(rng.uniform(-0.06, 0.06), 3),
+        "across": round(across, 3),
         "up": round(-rng.uniform(0.0, 0.09) * tall, 3),
         "turn": round(rng.gauss(0, 0.3), 3),
     }  # fmt: skip

@@ -36,15 +36,28 @@ def _arch(mood: Mood) -> None:
         radius, thick = mood.between(1.2, 1.7), mood.between(0.22, 0.4)
         for k in range(25):
             a = math.pi * k / 24
-            box((thick, 0.6, 0.24), made, (x + radius * math.cos(a), y, 0.9 + radius * math.sin(a) - 0.1), edge=0.01, turn=(0, -a, 0))
+            box(
+                (thick, 0.6, 0.24),
+                made,
+                (x + radius * math.cos(a), y, 0.9 + radius * math.sin(a) - 0.1),
+                edge=0.01,
+                turn=(0, -a, 0),
+            )
         for side in (-1, 1):
             box((thick, 0.6, 1.0), made, (x + side * radius, y, 0), edge=0.01)
     else:
-        turned([(1.4, 0), (1.45, 0.02), (1.45, 0.3), (1.4, 0.32), (0, 0.32)], made, (x, y + 1.6, 1.8)).rotation_euler = (math.pi / 2, 0, 0)
+        turned(
+            [(1.4, 0), (1.45, 0.02), (1.45, 0.3), (1.4, 0.32), (0, 0.32)], made, (x, y + 1.6, 1.8)
+        ).rotation_euler = (math.pi / 2, 0, 0)
     for tall in (mood.between(0.3, 0.9), mood.between(0.2, 0.5)):
         radius = mood.between(0.35, 0.6)
         for sx, sy in mood.spots(1, radius, near=0.15, far=1.5):
-            mood.rng.choice([lambda r, t, at: cylinder(r, t, matte(vary(tone, mood.rng)), at), lambda r, t, at: box((r * 1.4, r * 1.4, t), matte(vary(tone, mood.rng)), at)])(radius, tall, (sx, sy, 0))
+            mood.rng.choice(
+                [
+                    lambda r, t, at: cylinder(r, t, matte(vary(tone, mood.rng)), at),
+                    lambda r, t, at: box((r * 1.4, r * 1.4, t), matte(vary(tone, mood.rng)), at),
+                ]
+            )(radius, tall, (sx, sy, 0))
 
 
 def _petals(mood: Mood) -> None:
@@ -53,20 +66,41 @@ def _petals(mood: Mood) -> None:
     for _ in range(mood.rng.randrange(24, 60)):
         a, r = mood.between(0, 6.3), mood.clear + mood.between(0.08, 2.2) ** 1.2
         size = mood.between(0.09, 0.17)
-        ball(size, made, (r * math.cos(a), r * math.sin(a) * 0.8, 0.03), (1, 1.35, 0.14), (mood.between(-0.35, 0.35), mood.between(-0.35, 0.35), mood.between(0, 6)), detail=14)
+        ball(
+            size,
+            made,
+            (r * math.cos(a), r * math.sin(a) * 0.8, 0.03),
+            (1, 1.35, 0.14),
+            (mood.between(-0.35, 0.35), mood.between(-0.35, 0.35), mood.between(0, 6)),
+            detail=14,
+        )
 
 
 def _lemons(mood: Mood) -> None:
     """Citrus, whole and halved."""
     for _ in range(mood.rng.randrange(3, 7)):
-        skin, flesh, tall = mood.rng.choice([("f3cf2f", "f7e9a0", 1.25), ("f08a1c", "f7b55a", 1.0), ("8fb53a", "d4e49a", 1.1)])
+        skin, flesh, tall = mood.rng.choice(
+            [("f3cf2f", "f7e9a0", 1.25), ("f08a1c", "f7b55a", 1.0), ("8fb53a", "d4e49a", 1.1)]
+        )
         radius = mood.between(0.26, 0.36)
         for x, y in mood.spots(1, radius, near=0.02, far=1.5):
-            peel = material(rgb(skin), rough=0.4, coat=0.3, soft=0.3, pattern=Pattern(kind="noise", second=shade(rgb(skin), 0.85), scale=(14, 14, 14), bump=0.15))
+            peel = material(
+                rgb(skin),
+                rough=0.4,
+                coat=0.3,
+                soft=0.3,
+                pattern=Pattern(kind="noise", second=shade(rgb(skin), 0.85), scale=(14, 14, 14), bump=0.15),
+            )
             if mood.rng.random() < 0.35:
                 turn = (math.pi / 2 - 0.25, 0, mood.between(-0.5, 0.5))
-                for r, deep, color in ((radius, 0.1, rgb(skin)), (radius * 0.94, 0.12, rgb("fbf3dc")), (radius * 0.84, 0.13, rgb(flesh))):
-                    cylinder(r, deep, material(color, rough=0.25, soft=0.4, coat=0.5), (x, y, radius), edge=0.02).rotation_euler = turn
+                for r, deep, color in (
+                    (radius, 0.1, rgb(skin)),
+                    (radius * 0.94, 0.12, rgb("fbf3dc")),
+                    (radius * 0.84, 0.13, rgb(flesh)),
+                ):
+                    cylinder(
+                        r, deep, material(color, rough=0.25, soft=0.4, coat=0.5), (x, y, radius), edge=0.02
+                    ).rotation_euler = turn
             else:
                 ball(radius, peel, (x, y, radius), (tall, 1, 1), (0, 0, mood.between(0, 3)), detail=32)
     foliage(mood, (mood.rng.choice([-1, 1]) * (mood.clear + 0.5), 0.5, 0.1), 0.5, 8, ("4f7a2f",))
@@ -78,8 +112,19 @@ def _berries(mood: Mood) -> None:
     for cx, cy in mood.spots(mood.rng.randrange(2, 5), 0.4, near=0.0, far=1.0):
         for _ in range(mood.rng.randrange(5, 12)):
             radius = mood.between(0.09, 0.15)
-            ball(radius, mood.rng.choice(made), (cx + mood.rng.gauss(0, 0.22), cy + mood.rng.gauss(0, 0.18), radius * mood.rng.choice([1, 1, 1, 2.4])), detail=20)
-        blades([((cx, cy, 0.02), 0.16, 0.1, (mood.between(-0.4, 0.4), mood.between(-0.3, 0.3), mood.between(0, 3))) for _ in range(3)], matte(rgb("4f7a2f")))
+            ball(
+                radius,
+                mood.rng.choice(made),
+                (cx + mood.rng.gauss(0, 0.22), cy + mood.rng.gauss(0, 0.18), radius * mood.rng.choice([1, 1, 1, 2.4])),
+                detail=20,
+            )
+        blades(
+            [
+                ((cx, cy, 0.02), 0.16, 0.1, (mood.between(-0.4, 0.4), mood.between(-0.3, 0.3), mood.between(0, 3)))
+                for _ in range(3)
+            ],
+            matte(rgb("4f7a2f")),
+        )
 
 
 def _plant(mood: Mood) -> None:
@@ -89,7 +134,15 @@ def _plant(mood: Mood) -> None:
     if mood.rng.random() < 0.5:
         foliage(mood, (x, y, 1.0), mood.between(0.8, 1.1), 60, ("4f7a3a", "3f6a34", "7a9f5a"), size=0.5)
     else:
-        roots = [((x, y, 0.6), mood.between(0.14, 0.22), mood.between(0.9, 1.9), (mood.between(-0.5, 0.5), mood.between(-0.4, 0.4), mood.between(0, 3.1))) for _ in range(16)]
+        roots = [
+            (
+                (x, y, 0.6),
+                mood.between(0.14, 0.22),
+                mood.between(0.9, 1.9),
+                (mood.between(-0.5, 0.5), mood.between(-0.4, 0.4), mood.between(0, 3.1)),
+            )
+            for _ in range(16)
+        ]
         blades(roots, material(mood.pick("4f7a4a", "6a8f5a", "3f6a44"), rough=0.4, soft=0.2))
 
 
@@ -99,7 +152,13 @@ def _books(mood: Mood) -> None:
     for _ in range(mood.rng.randrange(2, 5)):
         thick, turn, cover = mood.between(0.14, 0.26), mood.between(-0.3, 0.3), matte(_any(mood, 0.35), rough=0.6)
         wide, deep = mood.between(1.2, 1.5), mood.between(0.85, 1.0)
-        box((wide * 0.97, deep * 0.97, thick * 0.96), matte(rgb("f1ead8"), rough=0.95), (x, y - 0.02, z + thick * 0.02), edge=0.004, turn=(0, 0, turn))
+        box(
+            (wide * 0.97, deep * 0.97, thick * 0.96),
+            matte(rgb("f1ead8"), rough=0.95),
+            (x, y - 0.02, z + thick * 0.02),
+            edge=0.004,
+            turn=(0, 0, turn),
+        )
         for low in (z, z + thick - 0.03):
             box((wide, deep, 0.03), cover, (x, y, low), edge=0.006, turn=(0, 0, turn))
         z += thick
@@ -113,7 +172,14 @@ def _stones(mood: Mood) -> None:
     made = [mood.rng.choice([rock(tone, scale=6, bump=0.15), matte(tone, rough=0.6)]) for tone in tones]
     for radius in sorted((mood.between(0.1, 0.42) for _ in range(mood.rng.randrange(5, 12))), reverse=True):
         for x, y in mood.spots(1, radius, near=0.0, far=1.7):
-            lump(radius, mood.rng.choice(made), (x, y, radius * 0.5), lambda: mood.between(-0.12, 0.12), (1.2, 1, 0.6), (0, 0, mood.between(0, 3)))
+            lump(
+                radius,
+                mood.rng.choice(made),
+                (x, y, radius * 0.5),
+                lambda: mood.between(-0.12, 0.12),
+                (1.2, 1, 0.6),
+                (0, 0, mood.between(0, 3)),
+            )
     if mood.rng.random() < 0.35:
         x, y, z = *mood.side(0.4), 0.0
         for radius in (0.42, 0.32, 0.23):
@@ -143,19 +209,41 @@ def _leaves(mood: Mood) -> None:
 
 def _flowers(mood: Mood) -> None:
     """Stems with daisies, poppies or balls of blossom, in the ground or in a vase."""
-    tones = mood.rng.choice([("f4f0ea", "f7d0d8"), ("e86f7f", "f4a6b0"), ("f3d250", "f7f3e4"), ("9f7fc8", "c9b0e6"), ("e8553a", "f08a4a"), ("7f9fe0", "e8ecfa")])
+    tones = mood.rng.choice(
+        [
+            ("f4f0ea", "f7d0d8"),
+            ("e86f7f", "f4a6b0"),
+            ("f3d250", "f7f3e4"),
+            ("9f7fc8", "c9b0e6"),
+            ("e8553a", "f08a4a"),
+            ("7f9fe0", "e8ecfa"),
+        ]
+    )
     stem, heart = matte(rgb("4f7a3a")), matte(rgb("e0a52f"))
     petals = [material(rgb(tone), rough=0.6, soft=0.5) for tone in tones]
-    places = [(x, y, mood.between(0.3, 1.1)) for x, y in mood.spots(mood.rng.randrange(8, 16), 0.16, near=0.0, far=1.8, front=-0.6)]
+    places = [
+        (x, y, mood.between(0.3, 1.1))
+        for x, y in mood.spots(mood.rng.randrange(8, 16), 0.16, near=0.0, far=1.8, front=-0.6)
+    ]
     for x, y, z in places:
         size, made = mood.between(0.15, 0.26), mood.rng.choice(petals)
         lean = mood.between(-0.12, 0.12)
         tube([(x, y, 0), (x + lean / 2, y, z / 2), (x + lean, y, z)], 0.014, stem)
-        blades([((x, y, 0), 0.06, z * 0.5, (mood.between(-0.25, 0.25), mood.between(-0.1, 0.1), 0.3)) for _ in range(2)], stem)
+        blades(
+            [((x, y, 0), 0.06, z * 0.5, (mood.between(-0.25, 0.25), mood.between(-0.1, 0.1), 0.3)) for _ in range(2)],
+            stem,
+        )
         count = mood.rng.choice([5, 8, 11])
         for k in range(count):
             a = 2 * math.pi * k / count
-            ball(size * 0.55, made, (x + lean + 0.5 * size * math.cos(a), y - 0.02, z + 0.5 * size * math.sin(a)), (1, 0.25, 2.4 / count + 0.12), (0, -a, 0), detail=10)
+            ball(
+                size * 0.55,
+                made,
+                (x + lean + 0.5 * size * math.cos(a), y - 0.02, z + 0.5 * size * math.sin(a)),
+                (1, 0.25, 2.4 / count + 0.12),
+                (0, -a, 0),
+                detail=10,
+            )
         ball(size * 0.24, heart, (x + lean, y - 0.06, z), (1, 0.6, 1), detail=12)
 
 
@@ -169,7 +257,14 @@ def _gifts(mood: Mood) -> None:
             box((side * 0.16, side * 1.02, tall * 1.01), ribbon, (x, y, 0), edge=0.003, turn=turn)
             box((side * 1.02, side * 0.16, tall * 1.01), ribbon, (x, y, 0), edge=0.003, turn=turn)
             for k in (-1, 1):
-                ring(side * 0.14, 0.025, ribbon, (x + k * side * 0.14, y, tall + side * 0.08), (math.pi / 2, 0, 0), (1.2, 0.8, 1.5))
+                ring(
+                    side * 0.14,
+                    0.025,
+                    ribbon,
+                    (x + k * side * 0.14, y, tall + side * 0.08),
+                    (math.pi / 2, 0, 0),
+                    (1.2, 0.8, 1.5),
+                )
 
 
 def _candles(mood: Mood) -> None:
@@ -186,7 +281,13 @@ def _ice(mood: Mood) -> None:
     made = material((0.9, 0.96, 1.0), rough=0.06, glass=0.85, coat=0.5)
     for size in [mood.between(0.3, 0.55) for _ in range(mood.rng.randrange(6, 14))]:
         for x, y in mood.spots(1, size * 0.6, near=-0.05, far=1.6, front=-0.8):
-            box((size, size, size), made, (x, y, 0), edge=0.08, turn=(mood.between(-0.25, 0.25), mood.between(-0.25, 0.25), mood.between(0, 3)))
+            box(
+                (size, size, size),
+                made,
+                (x, y, 0),
+                edge=0.08,
+                turn=(mood.between(-0.25, 0.25), mood.between(-0.25, 0.25), mood.between(0, 3)),
+            )
     _drops(mood)
 
 
@@ -201,7 +302,11 @@ def _drops(mood: Mood) -> None:
 def _balloons(mood: Mood) -> None:
     tones = ["f4a6b0", "9fd0ec", "f9d777", "a8dcc3", "c9b0e6", "f0725c"]
     for _ in range(mood.rng.randrange(4, 9)):
-        x, y, z = mood.rng.choice([-1, 1]) * (mood.clear + mood.between(0.4, 2.0)), mood.between(1.2, 3.4), mood.between(0.9, 3.2)
+        x, y, z = (
+            mood.rng.choice([-1, 1]) * (mood.clear + mood.between(0.4, 2.0)),
+            mood.between(1.2, 3.4),
+            mood.between(0.9, 3.2),
+        )
         radius = mood.between(0.34, 0.52)
         made = mood.rng.choice([glossy(rgb(mood.rng.choice(tones))), metallic(rgb("e8c49a"), rough=0.18)])
         ball(radius, made, (x, y, z), (1, 1, 1.18), detail=32)
@@ -217,7 +322,13 @@ def _blocks(mood: Mood) -> None:
             made = mood.rng.choice([plastic(tone), wood(mix(rgb("d8b48a"), tone, 0.5)), wood(rgb("d8b48a"))])
             box((size, size, size), made, (x, y, 0), edge=0.05, turn=(0, 0, mood.between(0, 1.5)))
             if mood.rng.random() < 0.3:
-                box((size * 0.9, size * 0.9, size * 0.9), plastic(rgb(mood.rng.choice(tones))), (x, y, size), edge=0.05, turn=(0, 0, mood.between(0, 1.5)))
+                box(
+                    (size * 0.9, size * 0.9, size * 0.9),
+                    plastic(rgb(mood.rng.choice(tones))),
+                    (x, y, size),
+                    edge=0.05,
+                    turn=(0, 0, mood.between(0, 1.5)),
+                )
 
 
 def _shells(mood: Mood) -> None:
@@ -227,29 +338,73 @@ def _shells(mood: Mood) -> None:
         kind, turn = mood.rng.choice(["scallop", "snail", "star"]), mood.between(0, 6.3)
         made = material(tone, rough=0.4, coat=0.3, soft=0.3)
         if kind == "star":
-            arms = [(math.cos(turn + math.pi * k / 5) * size * (1.5 if k % 2 == 0 else 0.5), math.sin(turn + math.pi * k / 5) * size * (1.5 if k % 2 == 0 else 0.5)) for k in range(11)]
-            sheet([[(x + a, y + b, 0.02) for a, b in arms], [(x, y, 0.14)] * len(arms)], matte(mood.pick("d8824a", "c9604a", "e0a86a")))
+            arms = [
+                (
+                    math.cos(turn + math.pi * k / 5) * size * (1.5 if k % 2 == 0 else 0.5),
+                    math.sin(turn + math.pi * k / 5) * size * (1.5 if k % 2 == 0 else 0.5),
+                )
+                for k in range(11)
+            ]
+            sheet(
+                [[(x + a, y + b, 0.02) for a, b in arms], [(x, y, 0.14)] * len(arms)],
+                matte(mood.pick("d8824a", "c9604a", "e0a86a")),
+            )
         elif kind == "snail":
             for k in range(9):
-                ball(size * 0.8**k, made, (x + 0.16 * k * math.cos(turn) * size * 2, y + 0.16 * k * math.sin(turn) * size * 2, size * 0.8**k * 0.9), (1, 1, 0.95), detail=16)
+                ball(
+                    size * 0.8**k,
+                    made,
+                    (
+                        x + 0.16 * k * math.cos(turn) * size * 2,
+                        y + 0.16 * k * math.sin(turn) * size * 2,
+                        size * 0.8**k * 0.9,
+                    ),
+                    (1, 1, 0.95),
+                    detail=16,
+                )
         else:
-            fan = [(math.cos(turn + 0.25 * k) * size * 1.3, math.sin(turn + 0.25 * k) * size * 1.3, 0.05 + 0.035 * (k % 2)) for k in range(11)]
-            sheet([[(x, y, 0.06)] * 11, [(x + a * 0.6, y + b * 0.6, c + 0.14) for a, b, c in fan], [(x + a, y + b, c - 0.03) for a, b, c in fan]], made)
+            fan = [
+                (math.cos(turn + 0.25 * k) * size * 1.3, math.sin(turn + 0.25 * k) * size * 1.3, 0.05 + 0.035 * (k % 2))
+                for k in range(11)
+            ]
+            sheet(
+                [
+                    [(x, y, 0.06)] * 11,
+                    [(x + a * 0.6, y + b * 0.6, c + 0.14) for a, b, c in fan],
+                    [(x + a, y + b, c - 0.03) for a, b, c in fan],
+                ],
+                made,
+            )
 
 
 def _pampas(mood: Mood) -> None:
     """Dried grasses in a vase."""
     x, y = mood.side(0.6, back=1.8)
     tone = mix(mood.tone, rgb("e8dccb"), 0.5)
-    turned([(0, 0), (0.26, 0), (0.42, 0.35), (0.36, 0.7), (0.14, 0.95), (0.18, 1.05), (0, 1.0)], mood.rng.choice([matte(tone), glossy(tone), rock(tone, scale=8, bump=0.1)]), (x, y, 0))
+    turned(
+        [(0, 0), (0.26, 0), (0.42, 0.35), (0.36, 0.7), (0.14, 0.95), (0.18, 1.05), (0, 1.0)],
+        mood.rng.choice([matte(tone), glossy(tone), rock(tone, scale=8, bump=0.1)]),
+        (x, y, 0),
+    )
     plume = material(mood.pick("e8d8bc", "d8bfa0", "f0e4d4"), rough=1.0, sheen=0.6, soft=0.3)
     for _ in range(mood.rng.randrange(5, 9)):
         dx, dy, tall = mood.between(-0.7, 0.7), mood.between(-0.4, 0.4), mood.between(1.9, 2.8)
-        tube([(x, y, 0.9), (x + dx * 0.5, y + dy * 0.5, tall * 0.65), (x + dx, y + dy, tall)], 0.014, matte(rgb("c9a878")))
+        tube(
+            [(x, y, 0.9), (x + dx * 0.5, y + dy * 0.5, tall * 0.65), (x + dx, y + dy, tall)],
+            0.014,
+            matte(rgb("c9a878")),
+        )
         roots = []
         for k in range(46):
             t = 0.62 + 0.38 * k / 46
-            roots.append(((x + dx * t, y + dy * t, tall * t), 0.03, mood.between(0.05, 0.22), (mood.between(-0.16, 0.16), mood.between(-0.1, 0.1), mood.between(0, 3))))
+            roots.append(
+                (
+                    (x + dx * t, y + dy * t, tall * t),
+                    0.03,
+                    mood.between(0.05, 0.22),
+                    (mood.between(-0.16, 0.16), mood.between(-0.1, 0.1), mood.between(0, 3)),
+                )
+            )
         blades(roots, plume)
 
 
@@ -259,7 +414,14 @@ def _beans(mood: Mood) -> None:
     made = [material(vary(rgb(tone), mood.rng, 0.2), rough=0.4, coat=0.2) for _ in range(2)]
     for cx, cy in mood.spots(mood.rng.randrange(2, 4), 0.5, near=-0.1, far=1.0, front=-0.7):
         for _ in range(mood.rng.randrange(18, 34)):
-            ball(size, mood.rng.choice(made), (cx + mood.rng.gauss(0, 0.26), cy + mood.rng.gauss(0, 0.2), size * mood.rng.choice([0.6, 0.6, 1.3])), (1.35, 0.9, 0.62), (mood.between(-0.4, 0.4), mood.between(-0.4, 0.4), mood.between(0, 6)), detail=12)
+            ball(
+                size,
+                mood.rng.choice(made),
+                (cx + mood.rng.gauss(0, 0.26), cy + mood.rng.gauss(0, 0.2), size * mood.rng.choice([0.6, 0.6, 1.3])),
+                (1.35, 0.9, 0.62),
+                (mood.between(-0.4, 0.4), mood.between(-0.4, 0.4), mood.between(0, 6)),
+                detail=12,
+            )
 
 
 def _pinecones(mood: Mood) -> None:
@@ -271,22 +433,52 @@ def _pinecones(mood: Mood) -> None:
             reach = 0.24 * size * math.sin(math.pi * (level + 1.2) / 9)
             for k in range(8):
                 a = 2 * math.pi * (k + level * 0.5) / 8 + lie
-                ball(0.1 * size, made, (x + reach * math.cos(a), y + reach * math.sin(a), 0.08 + 0.085 * size * level), (1, 0.7, 0.35), (0, -0.5, a), detail=10)
+                ball(
+                    0.1 * size,
+                    made,
+                    (x + reach * math.cos(a), y + reach * math.sin(a), 0.08 + 0.085 * size * level),
+                    (1, 0.7, 0.35),
+                    (0, -0.5, a),
+                    detail=10,
+                )
     for x, y in mood.spots(mood.rng.randrange(2, 4), 0.5, near=0.0, far=1.6):
         turn = mood.between(0, 6.3)
-        needles = [((x + 0.05 * k * math.cos(turn), y + 0.05 * k * math.sin(turn), 0.08), 0.018, mood.between(0.02, 0.16), (mood.between(-0.28, 0.28), mood.between(-0.28, 0.28), mood.between(0, 3))) for k in range(-14, 15) for _ in range(4)]
+        needles = [
+            (
+                (x + 0.05 * k * math.cos(turn), y + 0.05 * k * math.sin(turn), 0.08),
+                0.018,
+                mood.between(0.02, 0.16),
+                (mood.between(-0.28, 0.28), mood.between(-0.28, 0.28), mood.between(0, 3)),
+            )
+            for k in range(-14, 15)
+            for _ in range(4)
+        ]
         blades(needles, matte(mood.pick(*green)))
 
 
 def _drapery(mood: Mood) -> None:
     """A length of silk or linen, thrown behind the product in soft folds."""
-    tone = mood.rng.choice([mix(mood.tone, (0.95, 0.93, 0.9), 0.4), mood.tone, mood.pick("f0e8dc", "d8b8b0", "8f9f8a", "5a1020")])
+    tone = mood.rng.choice(
+        [mix(mood.tone, (0.95, 0.93, 0.9), 0.4), mood.tone, mood.pick("f0e8dc", "d8b8b0", "8f9f8a", "5a1020")]
+    )
     phase, x0 = [mood.between(0, 6) for _ in range(3)], mood.between(-0.5, 0.5)
     rows = []
     for k in range(31):
         y = mood.clear + 0.35 + 2.6 * k / 30
         lift = max(0.0, (k - 14) / 16) ** 1.6 * 1.8
-        rows.append([(x0 + -3 + 6 * i / 90, y + 0.12 * math.sin(0.5 * i / 3 + phase[0]), 0.05 + lift + (0.09 + 0.1 * lift) * (1 + math.sin(i * 0.33 + phase[1] + 0.1 * k)) + 0.05 * (1 + math.sin(i * 0.71 - 0.16 * k + phase[2]))) for i in range(91)])
+        rows.append(
+            [
+                (
+                    x0 + -3 + 6 * i / 90,
+                    y + 0.12 * math.sin(0.5 * i / 3 + phase[0]),
+                    0.05
+                    + lift
+                    + (0.09 + 0.1 * lift) * (1 + math.sin(i * 0.33 + phase[1] + 0.1 * k))
+                    + 0.05 * (1 + math.sin(i * 0.71 - 0.16 * k + phase[2])),
+                )
+                for i in range(91)
+            ]
+        )
     sheet(rows, material(tone, rough=0.45, sheen=0.8))
 
 
@@ -314,15 +506,31 @@ PROPS: dict[str, Callable[[Mood], None]] = {
 def lay_podium(mood: Mood, height: float, radius: float) -> None:
     """A round, stepped or square podium of `height` under the product."""
     tone = mix(mood.tone, (0.92, 0.9, 0.88), mood.between(0.0, 0.6))
-    made = mood.rng.choice([matte(tone, rough=0.5), marble(rgb("f4f2ee"), rgb("b9b6b4"), rough=0.15), material(tone, rough=0.15, coat=0.6), wood(mood.wood)])
+    made = mood.rng.choice(
+        [
+            matte(tone, rough=0.5),
+            marble(rgb("f4f2ee"), rgb("b9b6b4"), rough=0.15),
+            material(tone, rough=0.15, coat=0.6),
+            wood(mood.wood),
+        ]
+    )
     kind = mood.rng.choice(["round", "steps", "square", "rock"])
     if kind == "rock":
         stone = rock(mood.pick("8f887d", "5f5e5c", "b9aa94"), scale=2, bump=0.5)
-        turned([(radius * 1.1, 0), (radius * 1.12, height * 0.4), (radius * 1.0, height * 0.97), (radius * 0.97, height), (0, height)], stone, sides=11)
+        turned(
+            [
+                (radius * 1.1, 0),
+                (radius * 1.12, height * 0.4),
+                (radius * 1.0, height * 0.97),
+                (radius * 0.97, height),
+                (0, height),
+            ],
+            stone,
+            sides=11,
+        )
     elif kind == "square":
         box((2 * radius, 2 * radius, height), made, edge=0.03, turn=(0, 0, mood.between(-0.4, 0.4)))
     else:
         cylinder(radius, height, made, edge=0.03)
         if kind == "steps":
             cylinder(radius * 1.35, height * 0.5, made, edge=0.03)
-

@@ -1,4 +1,4 @@
-"""A whole run: products and scenes in shards over processes, resumable, the same bytes whatever the number of processes."""
+"""A whole run: products and scenes in shards over processes, resumable, the same bytes over any number of them."""
 
 from __future__ import annotations
 
@@ -47,9 +47,15 @@ def render(run: Run, out: Path, jobs: int, *, product: Draw = draw_product, scen
     _claim(run, out)
     for left in [*out.glob("*.part"), *parts.glob("*.part")]:
         left.unlink()
-    (out / "suitability.json").write_text(json.dumps({name: row["settings"] for name, row in vocabulary()["categories"].items()}, indent=1))
+    (out / "suitability.json").write_text(
+        json.dumps({name: row["settings"] for name, row in vocabulary()["categories"].items()}, indent=1)
+    )
     product_parts = [parts / f"products-{k:04d}.tar" for k in range(-(-run.products // SHARD))]
-    tasks = [] if (out / "products.tar").exists() else [(path, "product", k, run, product) for k, path in enumerate(product_parts)]
+    tasks = (
+        []
+        if (out / "products.tar").exists()
+        else [(path, "product", k, run, product) for k, path in enumerate(product_parts)]
+    )
     tasks += [(out / f"scenes-{k:04d}.tar", "scene", k, run, scene) for k in range(-(-run.scenes // SHARD))]
     with multiprocessing.get_context("spawn").Pool(jobs, initializer=_quiet) as pool:
         for done, path in enumerate(pool.imap_unordered(_write, tasks), 1):
@@ -79,7 +85,9 @@ def _claim(run: Run, out: Path) -> None:
         part.write_text(json.dumps(asdict(run)))
         os.replace(part, file)
     if (there := json.loads(file.read_text())) != asdict(run):
-        raise SystemExit(f"{out}: expected the run {asdict(run)}, got a folder of {there}. Use another --out, or the same numbers and seed.")
+        raise SystemExit(
+            f"{out}: expected the run {asdict(run)}, got {there}. Use another --out, or the same numbers and seed."
+        )
 
 
 def _quiet() -> None:

@@ -18,7 +18,9 @@ ORIGIN: Point = (0, 0, 0)
 SMOOTH_BELOW = math.radians(40)  # sharper edges stay edges
 
 
-def turned(profile: Sequence[tuple[float, float]], made: Material, at: Point = ORIGIN, sides: int = 64) -> bpy.types.Object:
+def turned(
+    profile: Sequence[tuple[float, float]], made: Material, at: Point = ORIGIN, sides: int = 64
+) -> bpy.types.Object:
     """A lathe body from (radius, height) points, bottom first. UV: u around from the back, so 0.5 is the front; v along
     the profile by height."""
     mesh = bmesh.new()
@@ -39,7 +41,9 @@ def turned(profile: Sequence[tuple[float, float]], made: Material, at: Point = O
 def cylinder(radius: float, height: float, made: Material, at: Point = ORIGIN, edge: float = 0.02) -> bpy.types.Object:
     """A closed cylinder with softened edges, standing on `at`."""
     e = min(edge, radius / 3, height / 3)
-    return turned([(0, 0), (radius - e, 0), (radius, e), (radius, height - e), (radius - e, height), (0, height)], made, at)
+    return turned(
+        [(0, 0), (radius - e, 0), (radius, e), (radius, height - e), (radius - e, height), (0, height)], made, at
+    )
 
 
 def box(size: Point, made: Material, at: Point = ORIGIN, edge: float = 0.02, turn: Point = ORIGIN) -> bpy.types.Object:
@@ -49,18 +53,29 @@ def box(size: Point, made: Material, at: Point = ORIGIN, edge: float = 0.02, tur
     for vertex in mesh.verts:
         vertex.co = Vector((vertex.co.x * size[0], vertex.co.y * size[1], vertex.co.z * size[2] + size[2] / 2))
     if edge:
-        bmesh.ops.bevel(mesh, geom=list(mesh.edges), offset=min(edge, *(x / 3 for x in size)), segments=3, profile=0.5, affect="EDGES")
+        bmesh.ops.bevel(
+            mesh,
+            geom=list(mesh.edges),
+            offset=min(edge, *(x / 3 for x in size)),
+            segments=3,
+            profile=0.5,
+            affect="EDGES",
+        )
     return _link(mesh, made, at, turn)
 
 
-def ball(radius: float, made: Material, at: Point, scale: Point = (1, 1, 1), turn: Point = ORIGIN, detail: int = 24) -> bpy.types.Object:
+def ball(
+    radius: float, made: Material, at: Point, scale: Point = (1, 1, 1), turn: Point = ORIGIN, detail: int = 24
+) -> bpy.types.Object:
     """A ball, or an ellipsoid through `scale`, centred on `at`."""
     mesh = bmesh.new()
     bmesh.ops.create_uvsphere(mesh, u_segments=detail, v_segments=max(6, detail // 2), radius=radius)
     return _link(mesh, made, at, turn, scale)
 
 
-def lump(radius: float, made: Material, at: Point, noise: Callable[[], float], scale: Point = (1, 1, 1), turn: Point = ORIGIN) -> bpy.types.Object:
+def lump(
+    radius: float, made: Material, at: Point, noise: Callable[[], float], scale: Point = (1, 1, 1), turn: Point = ORIGIN
+) -> bpy.types.Object:
     """An irregular pebble: a ball whose coarse points are moved by `noise` (about ±0.15) and rounded again."""
     mesh = bmesh.new()
     bmesh.ops.create_icosphere(mesh, subdivisions=2, radius=radius)
@@ -68,17 +83,23 @@ def lump(radius: float, made: Material, at: Point, noise: Callable[[], float], s
         vertex.co *= 1 + noise()
     bmesh.ops.subdivide_edges(mesh, edges=list(mesh.edges), cuts=1, use_grid_fill=True)
     for _ in range(3):
-        bmesh.ops.smooth_vert(mesh, verts=list(mesh.verts), factor=0.5, use_axis_x=True, use_axis_y=True, use_axis_z=True)
+        bmesh.ops.smooth_vert(
+            mesh, verts=list(mesh.verts), factor=0.5, use_axis_x=True, use_axis_y=True, use_axis_z=True
+        )
     return _link(mesh, made, at, turn, scale, smooth=True)
 
 
-def panel(width: float, height: float, made: Material, at: Point, turn: Point = (math.pi / 2, 0, 0)) -> bpy.types.Object:
+def panel(
+    width: float, height: float, made: Material, at: Point, turn: Point = (math.pi / 2, 0, 0)
+) -> bpy.types.Object:
     """A flat rectangle with UV, centred on `at`; by default it stands and faces the camera."""
     x, y = width / 2, height / 2
     return sheet([[(-x, -y, 0), (x, -y, 0)], [(-x, y, 0), (x, y, 0)]], made, at, turn)
 
 
-def sheet(rows: Sequence[Sequence[Point]], made: Material, at: Point = ORIGIN, turn: Point = ORIGIN, closed: bool = False) -> bpy.types.Object:
+def sheet(
+    rows: Sequence[Sequence[Point]], made: Material, at: Point = ORIGIN, turn: Point = ORIGIN, closed: bool = False
+) -> bpy.types.Object:
     """A surface through a grid of points, UV over columns and rows; `closed` joins the last column to the first."""
     mesh = bmesh.new()
     uv = mesh.loops.layers.uv.new()
@@ -94,7 +115,9 @@ def sheet(rows: Sequence[Sequence[Point]], made: Material, at: Point = ORIGIN, t
     return _link(mesh, made, at, turn)
 
 
-def tube(path: Sequence[Point], radius: float, made: Material, at: Point = ORIGIN, turn: Point = ORIGIN) -> bpy.types.Object:
+def tube(
+    path: Sequence[Point], radius: float, made: Material, at: Point = ORIGIN, turn: Point = ORIGIN
+) -> bpy.types.Object:
     """A round wire through the points of `path`: handles, straps, stems, neon."""
     curve = bpy.data.curves.new("tube", "CURVE")
     curve.dimensions, curve.bevel_depth, curve.bevel_resolution, curve.use_fill_caps = "3D", radius, 4, True
@@ -106,12 +129,15 @@ def tube(path: Sequence[Point], radius: float, made: Material, at: Point = ORIGI
     return _place(bpy.data.objects.new("tube", curve), made, at, turn, (1, 1, 1))
 
 
-def ring(radius: float, thickness: float, made: Material, at: Point, turn: Point = ORIGIN, scale: Point = (1, 1, 1)) -> bpy.types.Object:
+def ring(
+    radius: float, thickness: float, made: Material, at: Point, turn: Point = ORIGIN, scale: Point = (1, 1, 1)
+) -> bpy.types.Object:
     """A torus centred on `at`, flat unless turned."""
-    rows = [
-        [((radius + thickness * math.cos(b)) * math.cos(a), (radius + thickness * math.cos(b)) * math.sin(a), thickness * math.sin(b)) for b in _circle(16)]
-        for a in [*_circle(48), 0.0]
-    ]  # fmt: skip
+    rows = []
+    for a in [*_circle(48), 0.0]:
+        reach = [radius + thickness * math.cos(b) for b in _circle(16)]
+        height = [thickness * math.sin(b) for b in _circle(16)]
+        rows.append([(r * math.cos(a), r * math.sin(a), z) for r, z in zip(reach, height, strict=True)])
     made_ring = sheet(rows, made, at, turn, closed=True)
     made_ring.scale = scale
     return made_ring
@@ -120,7 +146,11 @@ def ring(radius: float, thickness: float, made: Material, at: Point, turn: Point
 def arc(radius: float, start: float, end: float, steps: int = 24, tall: float = 1.0) -> list[Point]:
     """Points of an arc in the x-z plane, angles in radians from +x upwards."""
     return [
-        (radius * math.cos(start + (end - start) * i / steps), 0, tall * radius * math.sin(start + (end - start) * i / steps))
+        (
+            radius * math.cos(start + (end - start) * i / steps),
+            0,
+            tall * radius * math.sin(start + (end - start) * i / steps),
+        )
         for i in range(steps + 1)
     ]
 
@@ -131,7 +161,10 @@ def blades(roots: Sequence[tuple[Point, float, float, Point]], made: Material) -
     for (x, y, z), width, height, (dx, dy, angle) in roots:
         side = (width * math.cos(angle), width * math.sin(angle))
         low = [mesh.verts.new((x + s * side[0], y + s * side[1], z)) for s in (-0.5, 0.5)]
-        middle = [mesh.verts.new((x + s * side[0] + dx * 0.35, y + s * side[1] + dy * 0.35, z + height * 0.6)) for s in (-0.5, 0.5)]
+        middle = [
+            mesh.verts.new((x + s * side[0] + dx * 0.35, y + s * side[1] + dy * 0.35, z + height * 0.6))
+            for s in (-0.5, 0.5)
+        ]
         tip = mesh.verts.new((x + dx, y + dy, z + height))
         mesh.faces.new((low[0], low[1], middle[1], middle[0]))
         mesh.faces.new((middle[0], middle[1], tip))
@@ -142,7 +175,14 @@ def _circle(steps: int) -> list[float]:
     return [2 * math.pi * i / steps for i in range(steps)]
 
 
-def _link(mesh: bmesh.types.BMesh, made: Material, at: Point, turn: Point = ORIGIN, scale: Point = (1, 1, 1), smooth: bool = False) -> bpy.types.Object:
+def _link(
+    mesh: bmesh.types.BMesh,
+    made: Material,
+    at: Point,
+    turn: Point = ORIGIN,
+    scale: Point = (1, 1, 1),
+    smooth: bool = False,
+) -> bpy.types.Object:
     bmesh.ops.remove_doubles(mesh, verts=list(mesh.verts), dist=1e-5)
     bmesh.ops.recalc_face_normals(mesh, faces=list(mesh.faces))
     data = bpy.data.meshes.new("mesh")

@@ -18,7 +18,7 @@ Draw = Callable[[Record], Mapping[str, bytes]]
 
 
 def write_shard(path: Path, records: Iterable[Record], draw: Draw) -> None:
-    """Draw every record into the tar archive `path`: `<id>.<name>` per picture and `<id>.json`, nothing if it exists."""
+    """Draw every record into the archive `path`: `<id>.<name>` per picture and `<id>.json`; nothing if it exists."""
     if path.exists():
         return
     part = path.with_name(f"{path.name}.{os.getpid()}.part")

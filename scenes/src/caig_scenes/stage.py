@@ -54,7 +54,9 @@ def take(scene: bpy.types.Scene) -> Image.Image:
             return picture.copy()
 
 
-def set_world(panorama: str | RGB, strength: float, turn: float, tint: RGB, seen: str | RGB, seen_strength: float = 1.0) -> None:
+def set_world(
+    panorama: str | RGB, strength: float, turn: float, tint: RGB, seen: str | RGB, seen_strength: float = 1.0
+) -> None:
     """What lights the scene, and what the camera sees behind everything: a panorama by name, or a colour, each.
 
     `turn` rotates the panoramas, in radians; `tint` colours the light.
@@ -79,7 +81,9 @@ def _background(tree: bpy.types.NodeTree, what: str | RGB, strength: float, turn
         background.inputs["Color"].default_value = (*what, 1)
         return background
     folder = Path(bpy.utils.resource_path("LOCAL")) / "datafiles/studiolights/world"
-    picture, mapping, place = (tree.nodes.new(f"ShaderNode{kind}") for kind in ("TexEnvironment", "Mapping", "TexCoord"))
+    picture, mapping, place = (
+        tree.nodes.new(f"ShaderNode{kind}") for kind in ("TexEnvironment", "Mapping", "TexCoord")
+    )
     picture.image = bpy.data.images.load(str(folder / f"{what}.exr"))
     mapping.inputs["Rotation"].default_value = (0, 0, turn)
     multiply = tree.nodes.new("ShaderNodeMixRGB")

@@ -19,7 +19,9 @@ def vocabulary_file() -> Path:
     for file in (PACKAGED, ADJACENT):
         if file.is_file():
             return file
-    raise SystemExit(f"no vocabulary at {PACKAGED} or {ADJACENT}. Install caig-scenes from caig's repository: pip install ./scenes")
+    raise SystemExit(
+        f"no vocabulary at {PACKAGED} or {ADJACENT}. Install caig-scenes from caig's repository: pip install ./scenes"
+    )
 
 
 @cache

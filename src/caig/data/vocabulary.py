@@ -1,8 +1,8 @@
 """The words of rendered scenes: every scene factor with its phrases, read from `vocabulary.json`.
 
 Written for the project. `vocabulary.json` is the only copy of the words: the renderer (the distribution in `scenes/`)
-draws its products and scenes from the same file, of which it alone reads the categories' shapes and tags. The first phrases of each value are the ones the scenes' own captions use, the rest are
-paraphrases in the manner of Stable Diffusion prompts.
+draws its products and scenes from the same file, of which it alone reads the categories' shapes, poses and tags.
+The phrases are in the manner of Stable Diffusion prompts.
 """
 
 from __future__ import annotations

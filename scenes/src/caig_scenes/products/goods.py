@@ -47,9 +47,26 @@ def cone_lamp(look: Look) -> None:
     if look.chance(0.5):
         turned([(0, 0), (0.4, 0), (0.42, 0.05), (0.08, 0.14), (0.05, 0.2), (0.05, high)], foot)
     else:
-        turned([(0, 0), (0.26, 0), *shoulder(0.26, 0.44, 0.02, 0.4), *shoulder(0.44, 0.06, 0.42, high * 0.85), (0.05, high)], foot)
+        turned(
+            [
+                (0, 0),
+                (0.26, 0),
+                *shoulder(0.26, 0.44, 0.02, 0.4),
+                *shoulder(0.44, 0.06, 0.42, high * 0.85),
+                (0.05, high),
+            ],
+            foot,
+        )
     shade_cloth = material(look.main, rough=0.9, emit=0.35)
-    turned([(wide, high * 0.92), (wide * 0.62, high * 0.92 + 0.72), (wide * 0.61, high * 0.92 + 0.72), (wide * 0.98, high * 0.92)], shade_cloth)
+    turned(
+        [
+            (wide, high * 0.92),
+            (wide * 0.62, high * 0.92 + 0.72),
+            (wide * 0.61, high * 0.92 + 0.72),
+            (wide * 0.98, high * 0.92),
+        ],
+        shade_cloth,
+    )
     ball(0.13, material(BULB, emit=5), (0, 0, high + 0.15))
 
 
@@ -70,7 +87,9 @@ def globe_lamp(look: Look) -> None:
     foot = look.rng.choice([metallic(look.metal), wood(rgb("9a6a3c")), glossy(look.main)])
     cylinder(0.42, 0.1, foot, edge=0.03)
     cylinder(0.09, look.pick(0.3, 0.7), foot, (0, 0, 0.08))
-    ball(radius, material(mix((1.0, 0.9, 0.74), look.main, 0.15), rough=0.3, emit=1.3), (0, 0, 0.55 + radius), detail=40)
+    ball(
+        radius, material(mix((1.0, 0.9, 0.74), look.main, 0.15), rough=0.3, emit=1.3), (0, 0, 0.55 + radius), detail=40
+    )
     ring(0.16, 0.04, foot, (0, 0, 0.58))
 
 
@@ -120,7 +139,11 @@ def retro_radio(look: Look) -> None:
     for x in (0.14, 0.27, 0.4):
         knob = cylinder(0.06, 0.08, metallic(look.metal), (wide * x, -0.28, high * 0.18))
         knob.rotation_euler = (math.pi / 2, 0, 0)
-    tube([(-wide * 0.4, 0, high), (-wide * 0.38, 0, high + 0.2), (wide * 0.38, 0, high + 0.2), (wide * 0.4, 0, high)], 0.045, metallic(look.metal))
+    tube(
+        [(-wide * 0.4, 0, high), (-wide * 0.38, 0, high + 0.2), (wide * 0.38, 0, high + 0.2), (wide * 0.4, 0, high)],
+        0.045,
+        metallic(look.metal),
+    )
 
 
 @shape("headphones")
@@ -155,7 +178,13 @@ def _watch(look: Look, face: Material, *, square: bool) -> None:
     strap = look.rng.choice([leather(look.main), plastic(look.main), metallic(look.metal, rough=0.3)])
     case = look.rng.choice([metallic(look.metal), metallic(rgb("d5d7da")), metallic(rgb("3a3c42"))])
     loop = [(0.62 + 0.06 * math.cos(2 * t), t) for t in [2 * math.pi * i / 48 for i in range(49)]]
-    sheet([[(side * 0.24, -r * 0.9 * math.cos(t), 0.72 + r * math.sin(t) * 1.1) for side in (-1, -0.5, 0, 0.5, 1)] for r, t in loop], strap)
+    sheet(
+        [
+            [(side * 0.24, -r * 0.9 * math.cos(t), 0.72 + r * math.sin(t) * 1.1) for side in (-1, -0.5, 0, 0.5, 1)]
+            for r, t in loop
+        ],
+        strap,
+    )
     tilt: Point = (math.pi / 2, 0, 0)
     if square:
         box((0.82, 0.98, 0.2), case, (0, -0.56, 0.76), edge=0.09, turn=tilt)
@@ -176,7 +205,9 @@ def wrist_watch(look: Look) -> None:
     hand = metallic(look.metal)
     for k in range(12):
         a = k * math.pi / 6
-        box((0.03, 0.012, 0.09), hand, (0.37 * math.sin(a), -0.785, 0.76 + 0.37 * math.cos(a)), edge=0.0, turn=(0, a, 0))
+        box(
+            (0.03, 0.012, 0.09), hand, (0.37 * math.sin(a), -0.785, 0.76 + 0.37 * math.cos(a)), edge=0.0, turn=(0, a, 0)
+        )
     for a, length in ((-1.05, 0.26), (1.05, 0.36)):
         box((0.035, 0.014, length), hand, (0, -0.795, 0.76), edge=0.0, turn=(0, a, 0))
 
@@ -194,17 +225,56 @@ def sneaker(look: Look) -> None:
     """A low sneaker from the side, toe to the left."""
     upper = look.rng.choice([leather(look.main), mesh_cloth(look.main), cloth(look.main)])
     sole = plastic(look.rng.choice([rgb("f7f7f5"), look.light, look.accent]))
-    shape_of = [(-1.06, 0.1, 0.28), (-0.98, 0.26, 0.36), (-0.75, 0.36, 0.46), (-0.4, 0.38, 0.6), (-0.1, 0.35, 0.8), (0.2, 0.31, 0.92), (0.55, 0.3, 0.9), (0.8, 0.29, 0.98), (0.92, 0.22, 1.0), (0.97, 0.06, 0.9)]
+    shape_of = [
+        (-1.06, 0.1, 0.28),
+        (-0.98, 0.26, 0.36),
+        (-0.75, 0.36, 0.46),
+        (-0.4, 0.38, 0.6),
+        (-0.1, 0.35, 0.8),
+        (0.2, 0.31, 0.92),
+        (0.55, 0.3, 0.9),
+        (0.8, 0.29, 0.98),
+        (0.92, 0.22, 1.0),
+        (0.97, 0.06, 0.9),
+    ]
     loft([section(x, half, 0.1, high, square=0.72) for x, half, high in shape_of], upper)
-    loft([section(x, half + 0.05, 0.0, 0.22 + 0.06 * (x > 0.2), square=0.5) for x, half in ((-1.14, 0.08), (-1.06, 0.24), (-0.8, 0.36), (-0.4, 0.37), (0.1, 0.33), (0.6, 0.32), (0.95, 0.26), (1.03, 0.08))], sole)
+    loft(
+        [
+            section(x, half + 0.05, 0.0, 0.22 + 0.06 * (x > 0.2), square=0.5)
+            for x, half in (
+                (-1.14, 0.08),
+                (-1.06, 0.24),
+                (-0.8, 0.36),
+                (-0.4, 0.37),
+                (0.1, 0.33),
+                (0.6, 0.32),
+                (0.95, 0.26),
+                (1.03, 0.08),
+            )
+        ],
+        sole,
+    )
     ball(0.3, matte(shade(look.main, 0.3)), (0.52, 0, 0.92), (1.05, 0.72, 0.2))
     lace = matte(look.rng.choice([look.light, look.accent]))
     for k in range(5):
         x, z, half = -0.5 + 0.14 * k, 0.59 + 0.085 * k, 0.25
-        tube([(x - 0.03, -half, z - 0.1), (x, -half * 0.5, z + 0.02), (x, half * 0.5, z + 0.02), (x - 0.03, half, z - 0.1)], 0.03, lace)
+        tube(
+            [
+                (x - 0.03, -half, z - 0.1),
+                (x, -half * 0.5, z + 0.02),
+                (x, half * 0.5, z + 0.02),
+                (x - 0.03, half, z - 0.1),
+            ],
+            0.03,
+            lace,
+        )
     mark = matte(look.accent)
     for k in range(look.rng.choice([1, 2, 3])):
-        tube([(-0.15 + 0.15 * k, -0.375, 0.28), (0.02 + 0.15 * k, -0.36, 0.5), (0.12 + 0.15 * k, -0.32, 0.72)], 0.032, mark)
+        tube(
+            [(-0.15 + 0.15 * k, -0.375, 0.28), (0.02 + 0.15 * k, -0.36, 0.5), (0.12 + 0.15 * k, -0.32, 0.72)],
+            0.032,
+            mark,
+        )
     box((0.12, 0.4, 0.3), mark, (0.93, 0, 0.5), edge=0.05)
 
 
@@ -212,16 +282,40 @@ def sneaker(look: Look) -> None:
 def boot(look: Look) -> None:
     """An ankle boot from the side."""
     made = leather(look.main)
-    foot = [(-1.0, 0.08, 0.26), (-0.93, 0.24, 0.4), (-0.7, 0.33, 0.52), (-0.3, 0.33, 0.66), (0.1, 0.31, 0.82), (0.5, 0.3, 0.84), (0.68, 0.2, 0.8)]
+    foot = [
+        (-1.0, 0.08, 0.26),
+        (-0.93, 0.24, 0.4),
+        (-0.7, 0.33, 0.52),
+        (-0.3, 0.33, 0.66),
+        (0.1, 0.31, 0.82),
+        (0.5, 0.3, 0.84),
+        (0.68, 0.2, 0.8),
+    ]
     loft([section(x, half, 0.12, high, square=0.7) for x, half, high in foot], made)
-    leg = turned([(0.3, 0), (0.38, 0.2), (0.36, 0.7), (0.4, 1.0), (0.42, 1.02), (0.38, 1.0), (0.34, 0.8)], made, (0.24, 0, 0.6))
+    leg = turned(
+        [(0.3, 0), (0.38, 0.2), (0.36, 0.7), (0.4, 1.0), (0.42, 1.02), (0.38, 1.0), (0.34, 0.8)], made, (0.24, 0, 0.6)
+    )
     leg.scale = (1.1, 0.8, 0.95)
     sole = matte(rgb(look.rng.choice(["2a221c", "1d1d20", "b98a58"])))
-    loft([section(x, half, 0.0, 0.15, square=0.5) for x, half in ((-1.05, 0.1), (-0.95, 0.28), (-0.6, 0.36), (0.0, 0.33), (0.55, 0.33), (0.72, 0.2))], sole)
+    loft(
+        [
+            section(x, half, 0.0, 0.15, square=0.5)
+            for x, half in ((-1.05, 0.1), (-0.95, 0.28), (-0.6, 0.36), (0.0, 0.33), (0.55, 0.33), (0.72, 0.2))
+        ],
+        sole,
+    )
     box((0.42, 0.6, 0.16), sole, (0.42, 0, 0.0), edge=0.03)
     tube([(0.62, 0, 1.5), (0.72, 0, 1.7), (0.6, 0, 1.6)], 0.03, made)
     for k in range(5):
-        tube([(-0.3 + 0.08 * k, -0.2, 0.62 + 0.15 * k), (-0.24 + 0.07 * k, 0, 0.76 + 0.15 * k), (-0.3 + 0.08 * k, 0.2, 0.62 + 0.15 * k)], 0.026, matte(rgb("e8d8b8")))
+        tube(
+            [
+                (-0.3 + 0.08 * k, -0.2, 0.62 + 0.15 * k),
+                (-0.24 + 0.07 * k, 0, 0.76 + 0.15 * k),
+                (-0.3 + 0.08 * k, 0.2, 0.62 + 0.15 * k),
+            ],
+            0.026,
+            matte(rgb("e8d8b8")),
+        )
 
 
 def _bag_body(look: Look, wide: float, deep: float, high: float, made: Material, taper: float) -> None:
@@ -230,7 +324,19 @@ def _bag_body(look: Look, wide: float, deep: float, high: float, made: Material,
     for k in range(13):
         v = k / 12
         half, thick = wide / 2 * (1 - taper * v), deep / 2 * (1 - 0.75 * taper * v) * (1 + 0.12 * math.sin(math.pi * v))
-        rows.append([(x, y, high * v) for x, y, _ in ((half * math.copysign(abs(math.cos(t)) ** 0.35, math.cos(t)), thick * math.copysign(abs(math.sin(t)) ** 0.35, math.sin(t)), 0) for t in [2 * math.pi * i / 40 for i in range(40)])])
+        rows.append(
+            [
+                (x, y, high * v)
+                for x, y, _ in (
+                    (
+                        half * math.copysign(abs(math.cos(t)) ** 0.35, math.cos(t)),
+                        thick * math.copysign(abs(math.sin(t)) ** 0.35, math.sin(t)),
+                        0,
+                    )
+                    for t in [2 * math.pi * i / 40 for i in range(40)]
+                )
+            ]
+        )
     centre = [[(0.0, 0.0, z)] * 40 for z in (0.0, high)]
     sheet([centre[0], *rows, centre[1]], made, closed=True)
 
@@ -254,7 +360,12 @@ def tote_bag(look: Look) -> None:
     wide, high = 1.35, look.pick(1.2, 1.4)
     canvas = cloth(look.rng.choice([rgb("eadfc8"), look.main, look.light]), weave=60)
     _bag_body(look, wide, 0.4, high, canvas, -0.06)
-    panel(wide * 0.62, high * 0.5, printed(look.art(wide * 0.62 / (high * 0.5), light=True), rough=0.9, coat=0.0), (0, -0.232, high * 0.48))
+    panel(
+        wide * 0.62,
+        high * 0.5,
+        printed(look.art(wide * 0.62 / (high * 0.5), light=True), rough=0.9, coat=0.0),
+        (0, -0.232, high * 0.48),
+    )
     for y in (-0.16, 0.16):
         tube(arc(0.36, 0, math.pi, tall=1.7), 0.04, canvas, (0, y, high * 0.98))
 
@@ -284,7 +395,11 @@ def sunglasses(look: Look) -> None:
         disc = cylinder(0.42, 0.03, lens, (x, 0.0, 0.46), edge=0.005)
         disc.rotation_euler, disc.scale = (math.pi / 2, 0, 0), (1.08, tall, 1)
         side = math.copysign(1, x)
-        tube([(side * 1.02, 0.02, 0.6), (side * 1.06, 0.3, 0.58), (side * 1.0, 1.15, 0.46), (side * 0.95, 1.4, 0.12)], 0.045, made)
+        tube(
+            [(side * 1.02, 0.02, 0.6), (side * 1.06, 0.3, 0.58), (side * 1.0, 1.15, 0.46), (side * 0.95, 1.4, 0.12)],
+            0.045,
+            made,
+        )
     tube([(-0.16, -0.02, 0.55), (0, -0.04, 0.6), (0.16, -0.02, 0.55)], 0.05, made)
 
 
@@ -297,7 +412,11 @@ def camera(look: Look) -> None:
     box((1.75, 0.56, 0.14), top, edge=0.05)
     box((1.75, 0.56, 0.24), top, (0, 0, 0.86), edge=0.06)
     box((0.55, 0.5, 0.22), top, (0, 0, 1.06), edge=0.08)
-    for radius, deep, y, made in ((0.46, 0.22, -0.27, top), (0.4, 0.3, -0.45, matte(BLACK)), (0.31, 0.02, -0.745, glossy(rgb("141a30")))):
+    for radius, deep, y, made in (
+        (0.46, 0.22, -0.27, top),
+        (0.4, 0.3, -0.45, matte(BLACK)),
+        (0.31, 0.02, -0.745, glossy(rgb("141a30"))),
+    ):
         cylinder(radius, deep, made, (0, y, 0.56), edge=0.03).rotation_euler = (math.pi / 2, 0, 0)
     ring(0.36, 0.05, matte(BLACK), (0, -0.75, 0.56), (math.pi / 2, 0, 0))
     for x, radius in ((-0.62, 0.13), (0.6, 0.17)):
@@ -316,7 +435,24 @@ def smartphone(look: Look) -> None:
 @shape("wine glass")
 def wine_glass(look: Look) -> None:
     """A stemmed glass, half full."""
-    glass, wine = clear((0.97, 0.99, 0.98)), material(rgb(look.rng.choice(["5a0f22", "e8c070", "c9566a"])), rough=0.03, glass=0.6, coat=0.5)
+    glass, wine = (
+        clear((0.97, 0.99, 0.98)),
+        material(rgb(look.rng.choice(["5a0f22", "e8c070", "c9566a"])), rough=0.03, glass=0.6, coat=0.5),
+    )
     bowl = shoulder(0.06, 0.5, 0.85, 1.2)
-    turned([(0, 0), (0.42, 0.01), (0.42, 0.03), (0.06, 0.08), (0.045, 0.8), *bowl, (0.5, 1.35), (0.4, 1.9), (0.385, 1.9), (0.485, 1.35)], glass)
+    turned(
+        [
+            (0, 0),
+            (0.42, 0.01),
+            (0.42, 0.03),
+            (0.06, 0.08),
+            (0.045, 0.8),
+            *bowl,
+            (0.5, 1.35),
+            (0.4, 1.9),
+            (0.385, 1.9),
+            (0.485, 1.35),
+        ],
+        glass,
+    )
     turned([(0, 0.92), *((r * 0.94, z + 0.02) for r, z in bowl), (0.475, 1.36), (0, 1.36)], wine)

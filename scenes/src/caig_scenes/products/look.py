@@ -46,7 +46,9 @@ class Look:
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
 
-    def art(self, aspect: float, *, face: float | None = None, light: bool | None = None, height: int = 320) -> Image.Image:
+    def art(
+        self, aspect: float, *, face: float | None = None, light: bool | None = None, height: int = 320
+    ) -> Image.Image:
         """The label of this product. On `light` paper the main colour is the accent, else it is the paper itself."""
         light = self.chance(0.4) if light is None else light
         label = Label(

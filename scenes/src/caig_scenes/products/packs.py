@@ -10,13 +10,20 @@ from caig_scenes.products.look import Look, shape
 from caig_scenes.shapes import ball, box, cylinder, panel, sheet, tube, turned
 
 
-def printed_box(look: Look, size: tuple[float, float, float], *, light: bool | None = None, rough: float = 0.45) -> None:
+def printed_box(
+    look: Look, size: tuple[float, float, float], *, light: bool | None = None, rough: float = 0.45
+) -> None:
     """A box with label art on its front and sides and plain paper elsewhere."""
     wide, deep, high = size
     light = look.chance(0.4) if light is None else light
     paper = look.light if light else look.main
     box(size, material(paper, rough=rough), edge=0.012)
-    panel(wide * 0.99, high * 0.99, printed(look.art(wide / high, light=light, height=448), rough=rough), (0, -deep / 2 - 0.004, high / 2))
+    panel(
+        wide * 0.99,
+        high * 0.99,
+        printed(look.art(wide / high, light=light, height=448), rough=rough),
+        (0, -deep / 2 - 0.004, high / 2),
+    )
     side = printed(look.art(deep / high, light=light, height=448), rough=rough)
     for x, turn in ((wide / 2 + 0.004, math.pi / 2), (-wide / 2 - 0.004, -math.pi / 2)):
         panel(deep * 0.99, high * 0.99, side, (x, 0, high / 2), (math.pi / 2, 0, turn))
@@ -37,11 +44,21 @@ def gable_carton(look: Look) -> None:
     paper = material(look.main if light else look.light, rough=0.45)
     half, top = wide / 2 - 0.003, high + roof
     for y in (-1, 1):
-        sheet([[(-half, y * half, high), (half, y * half, high)], [(-half, y * 0.02, top), (half, y * 0.02, top)]], paper)
+        sheet(
+            [[(-half, y * half, high), (half, y * half, high)], [(-half, y * 0.02, top), (half, y * 0.02, top)]], paper
+        )
     for x in (-1, 1):
-        sheet([[(x * half, -half, high), (x * half, half, high)], [(x * half * 0.75, -0.02, top - 0.02), (x * half * 0.75, 0.02, top - 0.02)]], paper)
+        sheet(
+            [
+                [(x * half, -half, high), (x * half, half, high)],
+                [(x * half * 0.75, -0.02, top - 0.02), (x * half * 0.75, 0.02, top - 0.02)],
+            ],
+            paper,
+        )
     box((wide, 0.05, 0.18), paper, (0, 0, top - 0.01), edge=0.008)
-    cylinder(0.14, 0.1, plastic(look.accent if not light else look.main), (0, -half * 0.5, high + roof * 0.42)).rotation_euler = (0.8, 0, 0)
+    cylinder(
+        0.14, 0.1, plastic(look.accent if not light else look.main), (0, -half * 0.5, high + roof * 0.42)
+    ).rotation_euler = (0.8, 0, 0)
 
 
 @shape("brick carton")
@@ -66,12 +83,24 @@ def gift_box(look: Look) -> None:
     """A lidded box with ribbon, for pralines."""
     wide, high = look.pick(1.3, 1.6), look.pick(0.55, 0.8)
     box((wide, wide * 0.75, high), matte(look.main, rough=0.5), edge=0.02)
-    box((wide * 1.03, wide * 0.78, high * 0.35), matte(shade(look.main, 1.12), rough=0.5), (0, 0, high * 0.7), edge=0.02)
+    box(
+        (wide * 1.03, wide * 0.78, high * 0.35), matte(shade(look.main, 1.12), rough=0.5), (0, 0, high * 0.7), edge=0.02
+    )
     ribbon = material(look.rng.choice([look.metal, look.accent, look.light]), rough=0.28, sheen=0.4)
     box((0.18, wide * 0.79, high * 1.07), ribbon, edge=0.005)
     box((wide * 1.04, 0.18, high * 1.07), ribbon, edge=0.005)
     for side in (-1, 1):
-        tube([(0, 0, high * 1.06), (side * 0.22, 0, high + 0.3), (side * 0.42, 0, high + 0.24), (side * 0.34, 0, high + 0.08), (0, 0, high * 1.07)], 0.05, ribbon)
+        tube(
+            [
+                (0, 0, high * 1.06),
+                (side * 0.22, 0, high + 0.3),
+                (side * 0.42, 0, high + 0.24),
+                (side * 0.34, 0, high + 0.08),
+                (0, 0, high * 1.07),
+            ],
+            0.05,
+            ribbon,
+        )
 
 
 def _pillow(look: Look, wide: float, high: float, thick: float, foot: float) -> None:
@@ -87,7 +116,13 @@ def _pillow(look: Look, wide: float, high: float, thick: float, foot: float) -> 
                 u = 2 * i / steps - 1
                 bulge = (1 - u * u) ** 0.6 * ((4 * v * (1 - v)) ** 0.5 + open_below)
                 crease = 0.014 * math.sin(9 * u + 5 * v) * math.sin(14 * v + 3 * u)
-                row.append((u * wide / 2 * (1 - 0.06 * math.sin(math.pi * v)), side * (thick * bulge + crease * min(1, bulge * 3)), v * high))
+                row.append(
+                    (
+                        u * wide / 2 * (1 - 0.06 * math.sin(math.pi * v)),
+                        side * (thick * bulge + crease * min(1, bulge * 3)),
+                        v * high,
+                    )
+                )
             rows.append(row)
         sheet(rows, printed(look.art(wide / high, light=light, height=448), rough=0.3, metal=0.15))
 
@@ -119,8 +154,20 @@ def block_bag(look: Look) -> None:
     half, top = wide / 2, high + 0.32
     paper = material(look.main, rough=0.6)
     for side in (-1, 1):
-        sheet([[(-half, side * 0.3, high - 0.01), (half, side * 0.3, high - 0.01)], [(-half, side * 0.03, top), (half, side * 0.03, top)]], paper)
-        sheet([[(side * half, -0.3, high - 0.01), (side * half, 0.3, high - 0.01)], [(side * half * 0.98, -0.03, top), (side * half * 0.98, 0.03, top)]], paper)
+        sheet(
+            [
+                [(-half, side * 0.3, high - 0.01), (half, side * 0.3, high - 0.01)],
+                [(-half, side * 0.03, top), (half, side * 0.03, top)],
+            ],
+            paper,
+        )
+        sheet(
+            [
+                [(side * half, -0.3, high - 0.01), (side * half, 0.3, high - 0.01)],
+                [(side * half * 0.98, -0.03, top), (side * half * 0.98, 0.03, top)],
+            ],
+            paper,
+        )
     box((wide, 0.09, 0.22), paper, (0, 0, top - 0.03), edge=0.02)
     box((wide * 1.02, 0.1, 0.06), metallic(look.metal), (0, 0, top + 0.06), edge=0.01)
 
@@ -130,12 +177,20 @@ def cream_tube(look: Look) -> None:
     """A squeeze tube on its cap: hand cream, toothpaste, sunscreen."""
     radius, high = look.pick(0.34, 0.4), look.pick(1.7, 2.0)
     art = look.art(2 * math.pi * radius / high, face=1.5 * radius / high, light=look.chance(0.45), height=512)
-    body = turned([(radius * 0.92, 0.34), (radius, 0.42), (radius, 0.9), (radius, 1.3), (radius, high - 0.12), (radius, high)], printed(art, rough=0.3))
+    body = turned(
+        [(radius * 0.92, 0.34), (radius, 0.42), (radius, 0.9), (radius, 1.3), (radius, high - 0.12), (radius, high)],
+        printed(art, rough=0.3),
+    )
     for vertex in body.data.vertices:
         t = max(0.0, (vertex.co.z - 0.4) / (high - 0.4))
         vertex.co.y *= 1 - 0.95 * t
         vertex.co.x *= 1 + 0.38 * t
-    cylinder(radius * 0.9, 0.38, look.rng.choice([plastic(look.light), plastic(look.accent), metallic(look.metal)]), edge=0.05)
+    cylinder(
+        radius * 0.9,
+        0.38,
+        look.rng.choice([plastic(look.light), plastic(look.accent), metallic(look.metal)]),
+        edge=0.05,
+    )
 
 
 @shape("jug")
@@ -154,10 +209,22 @@ def perfume_block(look: Look) -> None:
     """A heavy glass block with a cap."""
     wide, high = look.pick(0.9, 1.15), look.pick(0.95, 1.3)
     box((wide, 0.5, high), material(mix(look.main, (1, 1, 1), 0.3), rough=0.04, coat=1.0, glass=0.7), edge=0.09)
-    box((wide * 0.82, 0.34, high * 0.72), material(mix(look.main, (1, 1, 1), 0.45), rough=0.1, glass=0.3), (0, 0, 0.09), edge=0.05)
-    panel(wide * 0.62, high * 0.45, printed(look.art(wide * 0.62 / (high * 0.45), light=look.chance(0.7))), (0, -0.256, high * 0.47))
+    box(
+        (wide * 0.82, 0.34, high * 0.72),
+        material(mix(look.main, (1, 1, 1), 0.45), rough=0.1, glass=0.3),
+        (0, 0, 0.09),
+        edge=0.05,
+    )
+    panel(
+        wide * 0.62,
+        high * 0.45,
+        printed(look.art(wide * 0.62 / (high * 0.45), light=look.chance(0.7))),
+        (0, -0.256, high * 0.47),
+    )
     cylinder(0.13, 0.12, metallic(look.metal), (0, 0, high))
-    top = look.rng.choice([glossy(rgb("1d1d20")), metallic(look.metal), matte(rgb("8a5a30")), clear((0.95, 0.95, 0.97))])
+    top = look.rng.choice(
+        [glossy(rgb("1d1d20")), metallic(look.metal), matte(rgb("8a5a30")), clear((0.95, 0.95, 0.97))]
+    )
     if look.chance(0.5):
         box((0.44, 0.4, 0.42), top, (0, 0, high + 0.1), edge=0.05)
     else:
@@ -185,7 +252,12 @@ def hardcover_book(look: Look) -> None:
         box((wide, 0.04, high), cover, (0, y, 0), edge=0.008)
     box((0.05, thick, high), cover, (-wide / 2, 0, 0), edge=0.015)
     box((wide * 0.95, thick * 0.92, high * 0.95), matte(rgb("f1ead8"), rough=0.95), (0, 0, high * 0.025), edge=0.004)
-    panel(wide * 0.98, high * 0.98, printed(look.art(wide / high, height=512), rough=0.5), (0, -thick / 2 - 0.023, high / 2))
+    panel(
+        wide * 0.98,
+        high * 0.98,
+        printed(look.art(wide / high, height=512), rough=0.5),
+        (0, -thick / 2 - 0.023, high / 2),
+    )
 
 
 @shape("notebook")

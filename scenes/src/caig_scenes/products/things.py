@@ -12,13 +12,17 @@ from caig_scenes.shapes import Material, ball, blades, box, cylinder, ring, shee
 
 
 def fur(color: RGB) -> Material:
-    fluff = Pattern(kind="noise", second=shade(color, 0.6), scale=(9, 9, 9), bump=0.9, inputs=(("Scale", 3), ("Detail", 8)))
+    fluff = Pattern(
+        kind="noise", second=shade(color, 0.6), scale=(9, 9, 9), bump=0.9, inputs=(("Scale", 3), ("Detail", 8))
+    )
     return material(color, rough=1.0, sheen=0.8, pattern=fluff)
 
 
 def peel(color: RGB, second: RGB, *, fine: float = 1.2, bump: float = 0.04, soft: float = 0.25) -> Material:
     """Fruit skin: a slow change of colour and a fine relief."""
-    tone = Pattern(kind="noise", second=second, scale=(fine, fine, fine), bump=bump, inputs=(("Scale", 2), ("Detail", 5)))
+    tone = Pattern(
+        kind="noise", second=second, scale=(fine, fine, fine), bump=bump, inputs=(("Scale", 2), ("Detail", 5))
+    )
     return material(color, rough=0.32, coat=0.35, soft=soft, pattern=tone)
 
 
@@ -35,8 +39,23 @@ def apple(look: Look) -> None:
     red, turn = look.rng.choice([("c2282d", "e3b23c"), ("7fae2f", "b9cf52"), ("d9b02e", "d8552c")])
     for x, y, size in group(look, 0.62):
         r, z = 0.55 * size, 0.0
-        outline = [(0, 0.1), (0.12, 0.02), (0.5, 0.08), (0.85, 0.45), (1.0, 0.95), (0.92, 1.4), (0.6, 1.68), (0.25, 1.68), (0.06, 1.5), (0, 1.45)]
-        turned([(a * r, b * r) for a, b in _smooth(outline)], peel(vary(rgb(red), look.rng, 0.1), rgb(turn), fine=0.8, bump=0.01), (x, y, z))
+        outline = [
+            (0, 0.1),
+            (0.12, 0.02),
+            (0.5, 0.08),
+            (0.85, 0.45),
+            (1.0, 0.95),
+            (0.92, 1.4),
+            (0.6, 1.68),
+            (0.25, 1.68),
+            (0.06, 1.5),
+            (0, 1.45),
+        ]
+        turned(
+            [(a * r, b * r) for a, b in _smooth(outline)],
+            peel(vary(rgb(red), look.rng, 0.1), rgb(turn), fine=0.8, bump=0.01),
+            (x, y, z),
+        )
         tube([(x, y, 1.45 * r), (x + 0.05, y, 1.85 * r), (x + 0.12, y, 2.0 * r)], 0.025 * size, matte(rgb("4a2f1a")))
     _leaf_on(look, 0.1, 0.0)
 
@@ -44,13 +63,21 @@ def apple(look: Look) -> None:
 @shape("citrus")
 def citrus(look: Look) -> None:
     """Oranges, lemons or limes, one of them cut open."""
-    skin, flesh, tall = look.rng.choice([("f08a1c", "f7b04a", 1.0), ("f3cf2f", "f7e38a", 1.28), ("7fae2f", "cfe08a", 1.08), ("ee6a3a", "e8505a", 1.0)])
+    skin, flesh, tall = look.rng.choice(
+        [("f08a1c", "f7b04a", 1.0), ("f3cf2f", "f7e38a", 1.28), ("7fae2f", "cfe08a", 1.08), ("ee6a3a", "e8505a", 1.0)]
+    )
     made = peel(rgb(skin), shade(rgb(skin), 0.85), fine=14, bump=0.12)
     for x, y, size in group(look, 0.6)[:2] if look.chance(0.6) else [(0, 0, 1.6)]:
         ball(0.55 * size, made, (x, y, 0.55 * size), (tall, 1, 1), (0, 0, look.pick(-0.5, 0.5)), detail=40)
     x, y = 0.55, -0.75
     for radius, tone, step in ((0.5, rgb(skin), 0.0), (0.465, rgb("fbf3dc"), 0.012), (0.42, rgb(flesh), 0.02)):
-        cut = cylinder(radius, 0.05 if step else 0.3, material(tone, rough=0.25, soft=0.4, coat=0.4), (x, y - step - (0.25 if step else 0), 0.5), edge=0.01 if step else 0.14)
+        cut = cylinder(
+            radius,
+            0.05 if step else 0.3,
+            material(tone, rough=0.25, soft=0.4, coat=0.4),
+            (x, y - step - (0.25 if step else 0), 0.5),
+            edge=0.01 if step else 0.14,
+        )
         cut.rotation_euler = (math.pi / 2, 0, 0)
     for k in range(9):
         a = 2 * math.pi * k / 9
@@ -63,8 +90,22 @@ def pear(look: Look) -> None:
     tone = look.rng.choice(["b7b13a", "d0b84a", "9a3a2a", "86a03a"])
     for x, y, size in group(look, 0.55):
         r = 0.5 * size
-        outline = [(0, 0.05), (0.4, 0.03), (0.85, 0.4), (1.0, 0.85), (0.85, 1.35), (0.52, 1.85), (0.4, 2.25), (0.28, 2.45), (0, 2.48)]
-        turned([(a * r, b * r) for a, b in _smooth(outline)], peel(rgb(tone), shade(rgb(tone), 0.7), fine=3, bump=0.03), (x, y, 0))
+        outline = [
+            (0, 0.05),
+            (0.4, 0.03),
+            (0.85, 0.4),
+            (1.0, 0.85),
+            (0.85, 1.35),
+            (0.52, 1.85),
+            (0.4, 2.25),
+            (0.28, 2.45),
+            (0, 2.48),
+        ]
+        turned(
+            [(a * r, b * r) for a, b in _smooth(outline)],
+            peel(rgb(tone), shade(rgb(tone), 0.7), fine=3, bump=0.03),
+            (x, y, 0),
+        )
         tube([(x, y, 2.4 * r), (x + 0.06, y, 2.85 * r)], 0.028 * size, matte(rgb("4a2f1a")))
 
 
@@ -73,8 +114,23 @@ def bananas(look: Look) -> None:
     """A hand of bananas lying on its side."""
     for k in range(4):
         turn = -0.3 + 0.2 * k
-        points = [(0.95 * math.cos(t) * (1 - 0.02 * k), -0.3 + 0.24 * k + turn * 0.2, 0.16 + 0.55 * (1 + math.sin(t)) * (0.9 + 0.07 * k)) for t in [math.pi * 1.12 + 0.95 * math.pi * 0.82 * i / 18 for i in range(19)]]
-        rows = [[(x + 0.19 * w * math.cos(a) * 0.4, y + 0.19 * w * math.sin(a), z + 0.19 * w * math.cos(a)) for a in [2 * math.pi * i / 10 for i in range(10)]] for (x, y, z), w in zip(points, [0.25, 0.5, 0.75, 0.92, *[1.0] * 10, 0.95, 0.85, 0.6, 0.36, 0.3], strict=True)]
+        points = [
+            (
+                0.95 * math.cos(t) * (1 - 0.02 * k),
+                -0.3 + 0.24 * k + turn * 0.2,
+                0.16 + 0.55 * (1 + math.sin(t)) * (0.9 + 0.07 * k),
+            )
+            for t in [math.pi * 1.12 + 0.95 * math.pi * 0.82 * i / 18 for i in range(19)]
+        ]
+        rows = [
+            [
+                (x + 0.19 * w * math.cos(a) * 0.4, y + 0.19 * w * math.sin(a), z + 0.19 * w * math.cos(a))
+                for a in [2 * math.pi * i / 10 for i in range(10)]
+            ]
+            for (x, y, z), w in zip(
+                points, [0.25, 0.5, 0.75, 0.92, *[1.0] * 10, 0.95, 0.85, 0.6, 0.36, 0.3], strict=True
+            )
+        ]
         sheet(rows, peel(rgb("f0c93a"), rgb("d9a92a"), fine=2, bump=0.01), closed=True)
 
 
@@ -85,7 +141,15 @@ def tomatoes(look: Look) -> None:
     for x, y, size in group(look, 0.6):
         r = 0.56 * size
         ball(r, material(rgb(tone), rough=0.15, coat=0.8, soft=0.3), (x, y, r * 0.84), (1, 1, 0.84), detail=40)
-        star = [((x, y, r * 1.6), 0.13 * size, 0.03, (0.32 * size * math.cos(a), 0.32 * size * math.sin(a), a + math.pi / 2)) for a in [2 * math.pi * k / 6 for k in range(6)]]
+        star = [
+            (
+                (x, y, r * 1.6),
+                0.13 * size,
+                0.03,
+                (0.32 * size * math.cos(a), 0.32 * size * math.sin(a), a + math.pi / 2),
+            )
+            for a in [2 * math.pi * k / 6 for k in range(6)]
+        ]
         blades(star, matte(rgb("3f7a2a")))
         tube([(x, y, r * 1.58), (x + 0.04, y, r * 1.85)], 0.03, matte(rgb("3f7a2a")))
 
@@ -96,8 +160,20 @@ def aubergine(look: Look) -> None:
     tone = look.rng.choice(["2c1236", "3a1a44", "2f6a2a"])
     for x, y, size in ((0, 0, 1.0), (0.62, -0.25, 0.7))[: look.rng.choice([1, 2])]:
         outline = [(0, 0), (0.3, 0.02), (0.5, 0.3), (0.52, 0.65), (0.42, 1.15), (0.3, 1.55), (0.2, 1.72), (0, 1.74)]
-        turned([(a * size, b * size) for a, b in _smooth(outline)], material(rgb(tone), rough=0.12, coat=1.0), (x, y, 0))
-        turned([(0.27 * size, 1.58 * size), (0.2 * size, 1.76 * size), (0.07 * size, 1.82 * size), (0.06 * size, 2.0 * size), (0, 2.0 * size)], matte(rgb("5a8a3a")), (x, y, 0))
+        turned(
+            [(a * size, b * size) for a, b in _smooth(outline)], material(rgb(tone), rough=0.12, coat=1.0), (x, y, 0)
+        )
+        turned(
+            [
+                (0.27 * size, 1.58 * size),
+                (0.2 * size, 1.76 * size),
+                (0.07 * size, 1.82 * size),
+                (0.06 * size, 2.0 * size),
+                (0, 2.0 * size),
+            ],
+            matte(rgb("5a8a3a")),
+            (x, y, 0),
+        )
 
 
 def _smooth(points: list[tuple[float, float]], steps: int = 5) -> list[tuple[float, float]]:
@@ -107,7 +183,12 @@ def _smooth(points: list[tuple[float, float]], steps: int = 5) -> list[tuple[flo
     for a, b, c, d in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
         for k in range(steps):
             t = k / steps
-            curve.append(tuple(0.5 * (2 * q + (r - p) * t + (2 * p - 5 * q + 4 * r - s) * t * t + (3 * q - p - 3 * r + s) * t**3) for p, q, r, s in zip(a, b, c, d, strict=True)))
+            curve.append(
+                tuple(
+                    0.5 * (2 * q + (r - p) * t + (2 * p - 5 * q + 4 * r - s) * t * t + (3 * q - p - 3 * r + s) * t**3)
+                    for p, q, r, s in zip(a, b, c, d, strict=True)
+                )
+            )
     return [(max(0.0, r), z) for r, z in [*curve, points[-1]]]
 
 
@@ -210,27 +291,44 @@ def succulent(look: Look) -> None:
         for k in range(count):
             a = 2 * math.pi * (k + level * 0.4) / count
             reach = size * math.sin(lean)
-            ball(size, material(mix(green, rgb("d88a9a"), 0.12 * level), rough=0.5, soft=0.3), (reach * math.cos(a), reach * math.sin(a), 0.8 + size * math.cos(lean) * 0.9 + 0.03 * level), (0.5, 0.22, 1), (0, lean, a))
+            ball(
+                size,
+                material(mix(green, rgb("d88a9a"), 0.12 * level), rough=0.5, soft=0.3),
+                (reach * math.cos(a), reach * math.sin(a), 0.8 + size * math.cos(lean) * 0.9 + 0.03 * level),
+                (0.5, 0.22, 1),
+                (0, lean, a),
+            )
 
 
 @shape("cactus")
 def cactus(look: Look) -> None:
     """A ribbed cactus with a flower."""
-    turned([(0, 0), (0.4, 0), (0.54, 0.6), (0.58, 0.62), (0.58, 0.78), (0.5, 0.78), (0.46, 0.7), (0, 0.68)], look.rng.choice([matte(rgb("c56b43")), glossy(look.main)]))
+    turned(
+        [(0, 0), (0.4, 0), (0.54, 0.6), (0.58, 0.62), (0.58, 0.78), (0.5, 0.78), (0.46, 0.7), (0, 0.68)],
+        look.rng.choice([matte(rgb("c56b43")), glossy(look.main)]),
+    )
     made = material(rgb("4f8050"), rough=0.6, soft=0.2)
     for k in range(10):
         a = 2 * math.pi * k / 10
         ball(0.3, made, (0.14 * math.cos(a), 0.14 * math.sin(a), 1.2), (0.62, 0.5, 1.9), (0, 0, a))
     for k in range(8):
         a = 2 * math.pi * k / 8
-        ball(0.1, material(rgb("e6699a"), rough=0.5), (0.09 * math.cos(a), 0.09 * math.sin(a), 1.8), (0.45, 0.3, 1.1), (0, 0.5, a))
+        ball(
+            0.1,
+            material(rgb("e6699a"), rough=0.5),
+            (0.09 * math.cos(a), 0.09 * math.sin(a), 1.8),
+            (0.45, 0.3, 1.1),
+            (0, 0.5, a),
+        )
 
 
 @shape("orchid")
 def orchid(look: Look) -> None:
     """A flowering stem in a pot."""
     turned([(0, 0), (0.32, 0), *shoulder(0.32, 0.42, 0.02, 0.5), (0.4, 0.55), (0, 0.5)], glossy(look.light))
-    leaves = [((0, 0, 0.5), 0.22, 0.25, (0.7 * math.cos(a), 0.5 * math.sin(a), a + math.pi / 2)) for a in (0.2, 2.6, 3.6, 5.4)]
+    leaves = [
+        ((0, 0, 0.5), 0.22, 0.25, (0.7 * math.cos(a), 0.5 * math.sin(a), a + math.pi / 2)) for a in (0.2, 2.6, 3.6, 5.4)
+    ]
     blades(leaves, matte(rgb("3f6f34")))
     stem = [(0.02 * k + 0.0016 * k**2.4, 0, 0.5 + 0.15 * k - 0.0012 * k**2.6) for k in range(11)]
     tube(stem, 0.022, matte(rgb("5a7a3a")))
@@ -246,15 +344,32 @@ def orchid(look: Look) -> None:
 def sports_ball(look: Look) -> None:
     """A football or basketball."""
     if look.chance(0.5):
-        ball(0.85, material(look.main, rough=0.5, pattern=Pattern(kind="voronoi", second=shade(look.main, 0.8), scale=(9, 9, 9), ramp=(0.1, 0.8), bump=0.2)), (0, 0, 0.85), detail=64)
+        ball(
+            0.85,
+            material(
+                look.main,
+                rough=0.5,
+                pattern=Pattern(
+                    kind="voronoi", second=shade(look.main, 0.8), scale=(9, 9, 9), ramp=(0.1, 0.8), bump=0.2
+                ),
+            ),
+            (0, 0, 0.85),
+            detail=64,
+        )
         for turn in ((0, 0, 0), (math.pi / 2, 0, 0.5), (math.pi / 2, 0, 2.07)):
             ring(0.848, 0.014, matte(rgb("1d1d20")), (0, 0, 0.85), turn)
     else:
         ball(0.85, plastic(look.light), (0, 0, 0.85), detail=64)
         golden = (1 + math.sqrt(5)) / 2
-        for x, y, z in [(0, s, t * golden) for s in (-1, 1) for t in (-1, 1)] + [(s, t * golden, 0) for s in (-1, 1) for t in (-1, 1)] + [(t * golden, 0, s) for s in (-1, 1) for t in (-1, 1)]:
+        for x, y, z in (
+            [(0, s, t * golden) for s in (-1, 1) for t in (-1, 1)]
+            + [(s, t * golden, 0) for s in (-1, 1) for t in (-1, 1)]
+            + [(t * golden, 0, s) for s in (-1, 1) for t in (-1, 1)]
+        ):
             reach = 0.845 / math.sqrt(x * x + y * y + z * z)
-            patch = cylinder(0.25, 0.03, plastic(look.main), (x * reach * 0.98, y * reach * 0.98, 0.85 + z * reach * 0.98), edge=0.01)
+            patch = cylinder(
+                0.25, 0.03, plastic(look.main), (x * reach * 0.98, y * reach * 0.98, 0.85 + z * reach * 0.98), edge=0.01
+            )
             patch.rotation_euler = (0, math.acos(z * reach / 0.845), math.atan2(y, x))
 
 
@@ -263,7 +378,12 @@ def dumbbell(look: Look) -> None:
     """A dumbbell lying on its hexagonal heads."""
     head = look.rng.choice([matte(look.main, rough=0.5), plastic(look.main)])
     for x in (-0.72, 0.72):
-        made = turned([(0, -0.24), (0.42, -0.24), (0.46, -0.18), (0.46, 0.18), (0.42, 0.24), (0, 0.24)], head, (x, 0, 0.4), sides=6)
+        made = turned(
+            [(0, -0.24), (0.42, -0.24), (0.46, -0.18), (0.46, 0.18), (0.42, 0.24), (0, 0.24)],
+            head,
+            (x, 0, 0.4),
+            sides=6,
+        )
         made.rotation_euler = (0, math.pi / 2, 0)
     grip = cylinder(0.12, 1.1, metallic(rgb("b9bcc2"), rough=0.3), (-0.55, 0, 0.4))
     grip.rotation_euler = (0, math.pi / 2, 0)
@@ -273,7 +393,10 @@ def dumbbell(look: Look) -> None:
 def yoga_mat(look: Look) -> None:
     """A rolled mat standing with its strap."""
     made = matte(look.main, rough=0.9)
-    spiral = [((0.14 + 0.05 * t / (2 * math.pi)) * math.cos(t), (0.14 + 0.05 * t / (2 * math.pi)) * math.sin(t)) for t in [0.3 * i for i in range(104)]]
+    spiral = [
+        ((0.14 + 0.05 * t / (2 * math.pi)) * math.cos(t), (0.14 + 0.05 * t / (2 * math.pi)) * math.sin(t))
+        for t in [0.3 * i for i in range(104)]
+    ]
     sheet([[(x, y, 0) for x, y in spiral], [(x, y, 1.9) for x, y in spiral]], made)
     cylinder(0.38, 1.885, made, (0, 0, 0.005), edge=0.01)
     for z in (0.55, 1.35):
@@ -283,9 +406,23 @@ def yoga_mat(look: Look) -> None:
 @shape("bowl")
 def bowl(look: Look) -> None:
     """Stacked bowls in two glazes."""
-    for k, made in enumerate([glossy(look.main), look.rng.choice([glossy(look.light), matte(look.accent)])][: look.rng.choice([1, 2])]):
+    for k, made in enumerate(
+        [glossy(look.main), look.rng.choice([glossy(look.light), matte(look.accent)])][: look.rng.choice([1, 2])]
+    ):
         z = 0.28 * k
-        turned([(0, z), (0.34, z), (0.36, z + 0.06), *shoulder(0.4, 0.92, z + 0.08, z + 0.62)[2:], (0.9, z + 0.66), (0.8, z + 0.45), (0.4, z + 0.16), (0, z + 0.13)], made)
+        turned(
+            [
+                (0, z),
+                (0.34, z),
+                (0.36, z + 0.06),
+                *shoulder(0.4, 0.92, z + 0.08, z + 0.62)[2:],
+                (0.9, z + 0.66),
+                (0.8, z + 0.45),
+                (0.4, z + 0.16),
+                (0, z + 0.13),
+            ],
+            made,
+        )
 
 
 @shape("bread")
@@ -294,4 +431,10 @@ def bread(look: Look) -> None:
     crust = rock(rgb("b8722f"), scale=2.5, bump=0.35)
     ball(0.9, crust, (0, 0, 0.42), (1.15, 0.72, 0.55), detail=48)
     for k in range(3):
-        ball(0.34, matte(rgb("ecd3a4"), rough=0.95), (-0.5 + 0.5 * k, -0.12, 0.83 - 0.07 * abs(k - 1)), (0.22, 1.15, 0.22), (0, 0, 0.5))
+        ball(
+            0.34,
+            matte(rgb("ecd3a4"), rough=0.95),
+            (-0.5 + 0.5 * k, -0.12, 0.83 - 0.07 * abs(k - 1)),
+            (0.22, 1.15, 0.22),
+            (0, 0, 0.5),
+        )
