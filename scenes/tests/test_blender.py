@@ -39,3 +39,23 @@ def test_same_bytes_on_every_run_and_after_a_kill(tmp_path: Path) -> None:
     render(RUN, cut, 2)
     for path in sorted(first.glob("*.tar")):
         assert (cut / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_product_is_as_high_as_asked_and_stays_in_the_picture() -> None:
+    from caig_scenes.camera import Shot, _inside, corners, place_camera
+    from caig_scenes.materials import matte
+    from caig_scenes.shapes import box
+    from caig_scenes.stage import empty_stage
+
+    assert _inside(0.4, 0.2, 0.5) == pytest.approx(0.26) and _inside(0.1, 0.2, 0.5) == 0.1
+    scene = empty_stage(384, 192)
+    product = [box((1, 1, 2), matte((0.5, 0.5, 0.5)))]
+    place_camera(scene, product, Shot(lens=70, pitch=0.1, yaw=0.2, height=0.6, across=5.0, up=0.0))
+    from bpy_extras.object_utils import world_to_camera_view
+    from mathutils import Vector
+
+    seen = [world_to_camera_view(scene, scene.camera, Vector(point)) for point in corners(product)]
+    tall = max(point.y for point in seen) - min(point.y for point in seen)
+    right = max(point.x for point in seen)
+    assert tall == pytest.approx(0.6, abs=0.01)
+    assert right == pytest.approx(1 - 0.04 / 2, abs=0.01)

@@ -12,6 +12,8 @@ from mathutils import Vector
 from numpy.typing import NDArray
 
 SENSOR = 36.0  # mm along the short side of the picture
+MARGIN = 0.04  # of the short side, between product and edge
+FOCUS = 2.2  # f-stops are told by their blur far behind; this much narrower, the whole product stays sharp before it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +53,21 @@ def place_camera(scene: bpy.types.Scene, product: Sequence[bpy.types.Object], sh
         distance *= max((high[1] - low[1]) / shot.height, (high[0] - low[0]) / widest)
     low, high = _extent(points - centre, axes, distance, shot.lens)
     camera.location = Vector(centre) + back * distance
-    data.shift_x = (low[0] + high[0]) / 2 - shot.across
-    data.shift_y = (low[1] + high[1]) / 2 - shot.up
+    data.shift_x, data.shift_y = (
+        (low[axis] + high[axis]) / 2 - _inside(wanted, (high[axis] - low[axis]) / 2, side / min(width, height) / 2)
+        for axis, wanted, side in ((0, shot.across, width), (1, shot.up, height))
+    )
     data.dof.use_dof = shot.aperture is not None
     if shot.aperture is not None:
         front = float(((points - centre) @ axes[2]).max())
         data.dof.focus_distance = distance - 0.6 * front
-        data.dof.aperture_fstop = shot.aperture
+        data.dof.aperture_fstop = FOCUS * shot.aperture
+
+
+def _inside(wanted: float, half: float, edge: float) -> float:
+    """The place nearest to `wanted` at which a product of `half` its size stays within ±`edge`, less a margin."""
+    room = max(0.0, edge - half - MARGIN)
+    return min(max(wanted, -room), room)
 
 
 def corners(objects: Sequence[bpy.types.Object]) -> NDArray[np.float64]:

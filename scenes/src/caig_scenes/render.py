@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,9 +58,12 @@ def render(run: Run, out: Path, jobs: int, *, product: Draw = draw_product, scen
         else [(path, "product", k, run, product) for k, path in enumerate(product_parts)]
     )
     tasks += [(out / f"scenes-{k:04d}.tar", "scene", k, run, scene) for k in range(-(-run.scenes // SHARD))]
-    with multiprocessing.get_context("spawn").Pool(jobs, initializer=_quiet) as pool:
-        for done, path in enumerate(pool.imap_unordered(_write, tasks), 1):
-            print(f"{done}/{len(tasks)} {path.name}", flush=True)
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_quiet)
+    try:
+        for done, shard in enumerate(as_completed([pool.submit(_write, task) for task in tasks]), 1):
+            print(f"{done}/{len(tasks)} {shard.result().name}", flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
     if not (out / "products.tar").exists():
         merge_shards(out / "products.tar", product_parts)
     for path in product_parts:
