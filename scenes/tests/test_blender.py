@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,31 @@ def test_the_product_is_as_high_as_asked_and_stays_in_the_picture() -> None:
     right = max(point.x for point in seen)
     assert tall == pytest.approx(0.6, abs=0.01)
     assert right == pytest.approx(1 - 0.04 / 2, abs=0.01)
+
+
+@pytest.mark.slow
+def test_every_builder_builds_something() -> None:
+    import bpy
+    from caig_scenes.backdrops import BACKDROPS
+    from caig_scenes.floors import FLOORS, lay_floor
+    from caig_scenes.lights import LIGHTS, set_light
+    from caig_scenes.mood import Mood
+    from caig_scenes.plan import chance
+    from caig_scenes.products import SHAPES, build
+    from caig_scenes.props import PROPS
+    from caig_scenes.stage import empty_stage
+
+    def built(name: str, builder: Callable[[Mood], object]) -> int:
+        empty_stage(64, 64)
+        builder(Mood(chance(0, name), (0.5, 0.2, 0.1), 0.6))
+        return len(bpy.data.objects)
+
+    record = {"id": "p0000", "seed": 0, "brand": "Fjord", "noun": "sea salt", "color": "teal", "category": "milk"}
+    builders = {
+        **{f"shape {name}": lambda _, name=name: build({**record, "shape": name}) for name in SHAPES},
+        **{f"backdrop {name}": backdrop.build for name, backdrop in BACKDROPS.items()},
+        **{f"prop {name}": prop for name, prop in PROPS.items() if name not in ("", "podium")},
+        **{f"floor {name}": lambda mood, name=name: lay_floor(name, mood, table=False, sweep=False) for name in FLOORS},
+        **{f"light {name}": lambda mood, name=name: set_light(name, "forest", 1.0, mood.rng) for name in LIGHTS},
+    }
+    assert [name for name, builder in builders.items() if not built(name, builder)] == []

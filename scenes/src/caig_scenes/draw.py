@@ -21,9 +21,10 @@ from caig_scenes.materials import matte
 from caig_scenes.mood import Mood
 from caig_scenes.plan import chance
 from caig_scenes.products import build
-from caig_scenes.props import PROPS, lay_podium
+from caig_scenes.props import PROPS
 from caig_scenes.shapes import box, gather
 from caig_scenes.stage import empty_stage, expose, take
+from caig_scenes.still_life import lay_podium
 
 PRODUCT_SIZE = 288
 SAMPLES, NEUTRAL_SAMPLES = 14, 6

@@ -11,7 +11,7 @@ import bpy
 from caig_scenes.colors import mix, rgb, shade, vary
 from caig_scenes.materials import Pattern, cloth, marble, material, matte, rock, wood
 from caig_scenes.mood import Mood
-from caig_scenes.shapes import Material, blades, box, sheet
+from caig_scenes.shapes import Material, blades, box, panel, sheet
 
 WALL = 5.2  # where a wall stands behind the product
 TABLE_END = 2.9
@@ -113,6 +113,10 @@ FLOORS = {
     "check": Floor(made=_plaid, relief=0.03),
     "velvet": Floor(made=_velvet, relief=0.08),
 }
+
+
+def wall(made: Material, *, away: float = WALL) -> None:
+    panel(44, 26, made, (0, away, 7))
 
 
 def lay_floor(name: str, mood: Mood, *, table: bool, sweep: bool) -> None:

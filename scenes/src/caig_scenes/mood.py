@@ -6,6 +6,8 @@ from random import Random
 
 from caig_scenes.colors import NAMED, RGB, lightness, mix, rgb, turn_hue
 
+Seen = tuple[str | RGB, float]  # what the camera sees where nothing stands: panorama or colour, and its strength
+DARK: Seen = ((0.01, 0.01, 0.015), 1.0)
 WOODS = ("b98a5a", "8a5a34", "d8b48a", "5a3a24", "c79a6a", "a3754a")
 
 

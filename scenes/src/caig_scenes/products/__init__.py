@@ -4,7 +4,7 @@ A shape is built at the origin, standing on z = 0, its front towards -y, about 2
 one: write a function of a `Look` in one of these modules under `@shape("its name")`.
 """
 
-from caig_scenes.products import containers, goods, packs, things
+from caig_scenes.products import containers, goods, home, packs, things, toys, wear
 from caig_scenes.products.look import SHAPES, Look, build
 
-__all__ = ["SHAPES", "Look", "build", "containers", "goods", "packs", "things"]
+__all__ = ["SHAPES", "Look", "build", "containers", "goods", "home", "packs", "things", "toys", "wear"]
