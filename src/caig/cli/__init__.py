@@ -29,6 +29,9 @@ train.command("caig.cli.train:background", name="background", help="Train the ba
 train.command("caig.cli.train:prompt", name="prompt", help="Train the prompt model.")
 train.command("caig.cli.train:reward", name="reward", help="Train the reward model.")
 app.command(train)
+evaluate = App(name="evaluate", help="Measure a model on data that its training never saw.")
+evaluate.command("caig.cli.evaluate:prompt", name="prompt", help="Measure a prompt model.")
+app.command(evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
