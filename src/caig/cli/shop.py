@@ -1,4 +1,4 @@
-"""`caig shop`: the simulated shop, where the true CTR of every picture is known. It predicts nothing about real people."""
+"""`caig shop`: the simulated shop, where every true CTR is known. It predicts nothing about real shoppers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ def simulate(
     policy: Annotated[
         Literal["uniform", "adaptive"], Parameter(help="adaptive: traffic shifts to what was clicked.")
     ] = "uniform",
-    days: int = 7,
+    days: Annotated[int, Parameter(help="How long the shop is open.")] = 7,
     positions: Annotated[int, Parameter(help="Slots of a page.")] = 4,
     position_bias: Annotated[bool, Parameter(negative=(), help="Lower positions are seen less.")] = False,
-    drift: Annotated[
-        bool, Parameter(negative=(), help="Readiness to click and the mix of groups walk from day to day.")
-    ] = False,
+    drift: Annotated[bool, Parameter(negative=(), help="CTRs and the mix of groups change by day.")] = False,
     conversions: Annotated[bool, Parameter(negative=(), help="Also log orders and their value.")] = False,
     seed: Annotated[int, Parameter(help="Of the traffic and the clicks; the same seed gives the same log.")] = 0,
 ) -> None:

@@ -100,8 +100,7 @@ def fit_oracle(seen: Floats, owner: NDArray[np.str_], clicks: Floats, shown: Flo
     """
     from scipy.optimize import minimize
 
-    starts = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
-    sizes, penalty = np.diff(np.append(starts, len(owner))), penalties(seen.shape[1])
+    (starts, sizes), penalty = runs_of(owner), penalties(seen.shape[1])
     total = np.repeat(np.add.reduceat(clicks, starts), sizes)
 
     def loss(weights: Floats) -> tuple[float, Floats]:
@@ -116,13 +115,15 @@ def fit_oracle(seen: Floats, owner: NDArray[np.str_], clicks: Floats, shown: Flo
 
 def pairs_within(owner: NDArray[np.str_]) -> tuple[Ints, Ints]:
     """(first, second), i64[P] each: every pair of rows of one product; `owner` is sorted."""
-    starts = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
-    sides = [
-        start + np.array(np.triu_indices(size, 1))
-        for start, size in zip(starts, np.diff(np.append(starts, len(owner))), strict=True)
-    ]
-    first, second = np.concatenate(sides, axis=1)
+    runs = zip(*runs_of(owner), strict=True)
+    first, second = np.concatenate([start + np.array(np.triu_indices(size, 1)) for start, size in runs], axis=1)
     return first, second
+
+
+def runs_of(owner: NDArray[np.str_]) -> tuple[Ints, Ints]:
+    """(first row, number of rows), i64[products] each, of every product; `owner` is sorted."""
+    starts = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
+    return starts, np.diff(np.append(starts, len(owner)))
 
 
 def way(right: Floats, most: Floats) -> float:
@@ -140,13 +141,8 @@ def variance_table(world: World, ads: Sequence[Ad], fold: Ints) -> list[Estimate
     picture = np.log(world.ctr(ads)) - base
     level = np.array([base[category == name].mean() for name in category])
     parts = {"categories": level, "products of a category": base - level, "pictures of a product": picture}
-    columns = list(parts.values())
-    table = [
-        bootstrap(
-            f"variance between {name}", lambda *v, k=k: float(v[k].var() / sum(x.var() for x in v)), owner, *columns
-        )
-        for k, name in enumerate(parts)
-    ]
+    total = list(parts.values())
+    table = [bootstrap(f"variance between {name}", share, owner, part, *total) for name, part in parts.items()]
     seen = features(ads)
     alone, full = (out_of_fold(seen[:, :width], picture, fold) for width in (len(NAMES) + 1, seen.shape[1]))
     return table + [
@@ -156,8 +152,13 @@ def variance_table(world: World, ads: Sequence[Ad], fold: Ints) -> list[Estimate
     ]
 
 
+def share(part: Floats, *all_parts: Floats) -> float:
+    """Variance of `part` over the sum of all parts' variances."""
+    return float(part.var() / sum(other.var() for other in all_parts))
+
+
 def out_of_fold(seen: Floats, target: Floats, fold: Ints) -> Floats:
-    """f64[N]: least squares of `target` on `seen`, each fold predicted from the others; a slight ridge keeps it solvable."""
+    """f64[N]: least squares of `target` on `seen`, each fold predicted from the others (ridge 1)."""
     found, design = np.empty(len(target)), np.hstack([np.ones((len(target), 1)), seen])
     for k in np.unique(fold):
         x, y = design[fold != k], target[fold != k]
@@ -171,8 +172,10 @@ def explained(target: Floats, predicted: Floats) -> float:
 
 
 def added(target: Floats, before: Floats, after: Floats) -> float:
+    """What `after` explains more than `before`."""
     return explained(target, after) - explained(target, before)
 
 
 def rest(target: Floats, predicted: Floats) -> float:
+    """What is left unexplained."""
     return 1 - explained(target, predicted)
