@@ -103,13 +103,13 @@ def test_an_adaptive_policy_moves_traffic_to_what_was_clicked_most_at_the_top() 
 
 
 def test_position_bias_and_drift_are_off_unless_switched_on() -> None:
-    off, bias = (rate(log_of(400_000, position_bias=on), "position") for on in (False, True))
+    off, bias = (rate(log_of(200_000, position_bias=on), "position") for on in (False, True))
     for position in range(1, 5):
         assert off[position][0] == pytest.approx(off[1][0], abs=4 * off[1][1])
         assert bias[position][0] == pytest.approx(bias[1][0] * position**-POSITION_DECAY, abs=4 * bias[1][1])
     spread = {}
     for drift in (False, True):
-        log = log_of(400_000, drift=drift, days=10).with_columns(day=pl.col("at").dt.date())
+        log = log_of(200_000, drift=drift, days=10).with_columns(day=pl.col("at").dt.date())
         shares = log.group_by("day").agg((pl.col("group") == "regulars").mean())["group"].std()
         spread[drift] = (np.std([ctr for ctr, _ in rate(log, "day").values()]), shares)
     print(f"deviation by day of CTR and of a group's share: off {spread[False]}, on {spread[True]}")
