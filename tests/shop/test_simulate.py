@@ -24,7 +24,7 @@ def ads(products: int = 20, each: int = 4) -> list[Ad]:
     return [
         Ad(
             id=f"p{p}-{k}",
-            product=Product(id=f"p{p}", title="", category=f"c{p % 3}", attributes={"price": 10.0 + p if p else "9 EUR"}),
+            product=Product(id=f"p{p}", title="", category=f"c{p % 3}", attributes={"price": 10 + p if p else "9 EUR"}),
             look=looks[p, k],
         )
         for p in range(products)
