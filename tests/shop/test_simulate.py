@@ -24,7 +24,7 @@ def ads(products: int = 20, each: int = 4) -> list[Ad]:
     return [
         Ad(
             id=f"p{p}-{k}",
-            product=Product(id=f"p{p}", title="", category=f"c{p % 3}", attributes={"price": 10.0 + p}),
+            product=Product(id=f"p{p}", title="", category=f"c{p % 3}", attributes={"price": 10 + p if p else "9 EUR"}),
             look=looks[p, k],
         )
         for p in range(products)
@@ -120,7 +120,7 @@ def test_orders_follow_clicks_at_the_product_s_price() -> None:
     log = log_of(conversions=True)
     ordered = log.filter("conversion")
     assert ordered["clicked"].all() and log.filter(~pl.col("conversion"))["value"].sum() == 0
-    assert ordered["value"].to_list() == [10.0 + int(id[1:]) for id in ordered["product_id"]]
+    assert ordered["value"].to_list() == [1.0 if id == "p0" else 10.0 + int(id[1:]) for id in ordered["product_id"]]
     clicks = log["clicked"].sum()
     assert len(ordered) / clicks == pytest.approx(CONVERSION, abs=4 * (CONVERSION / clicks) ** 0.5)
     assert log.drop("conversion", "value").equals(log_of()), "orders change nothing else"
