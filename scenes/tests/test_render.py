@@ -20,7 +20,10 @@ def draw(record: dict) -> dict[str, bytes]:
 
 
 def slow_draw(record: dict) -> dict[str, bytes]:
-    time.sleep(0.02)
+    """Leaves a trace of every picture, so that one can see whether anybody still draws."""
+    with open(os.environ["TRACE"], "a") as trace:
+        trace.write(record["id"] + "\n")
+    time.sleep(0.05)
     return draw(record)
 
 
@@ -44,7 +47,9 @@ def test_a_run_is_the_same_over_any_number_of_processes(tmp_path: Path) -> None:
     }
 
 
-def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+def test_a_killed_run_takes_its_workers_along_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = tmp_path / "trace"
+    monkeypatch.setenv("TRACE", str(trace))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     render(RUN, whole, 2, product=draw, scene=draw)
     process = multiprocessing.get_context("spawn").Process(
@@ -55,10 +60,15 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    first = next(iter(cut.glob("parts/products-*.tar"))).stat().st_mtime_ns
+    time.sleep(0.3)
+    drawn = trace.read_text()
+    time.sleep(0.5)
+    assert trace.read_text() == drawn, "a worker outlived the run"
     assert not (cut / "products.tar").exists()
-    render(RUN, cut, 2, product=draw, scene=draw)
-    assert files(cut) == files(whole) and first
+    render(RUN, cut, 2, product=slow_draw, scene=slow_draw)
+    assert files(cut) == files(whole)
+    again = trace.read_text().removeprefix(drawn).split()
+    assert "p0000" not in again, "what was finished is not drawn again"
 
 
 def test_a_failed_shard_leaves_nothing_under_its_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -58,7 +59,7 @@ def render(run: Run, out: Path, jobs: int, *, product: Draw = draw_product, scen
         else [(path, "product", k, run, product) for k, path in enumerate(product_parts)]
     )
     tasks += [(out / f"scenes-{k:04d}.tar", "scene", k, run, scene) for k in range(-(-run.scenes // SHARD))]
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_quiet)
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         for done, shard in enumerate(as_completed([pool.submit(_write, task) for task in tasks]), 1):
             print(f"{done}/{len(tasks)} {shard.result().name}", flush=True)
@@ -94,6 +95,9 @@ def _claim(run: Run, out: Path) -> None:
         )
 
 
-def _quiet() -> None:
-    """Blender prints every sample to standard output; errors still come through."""
+def _start_worker() -> None:
+    """Silence Blender, which prints every sample to standard output, and end with the parent, even if that is killed:
+    a queue alone would keep the worker waiting for ever."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
