@@ -97,6 +97,8 @@ def test_a_run_that_starts_from_a_checkpoint_and_trains_nothing_keeps_its_weight
             load_file(next((folder / part).glob("*.safetensors"))) for folder in (finished.out / "model", run(config))
         )
         assert all(torch.equal(value, after[name]) for name, value in before.items()), part
+    configs = [path.read_text() for path in (tmp_path / "model").rglob("*.json")]
+    assert not any(str(finished.out.parent) in text for text in configs), "no folder of this machine in the export"
 
 
 def test_a_leg_without_the_one_before_it_says_so(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from caig.recipes.background.controlnet import finished_controlnet
 from caig.recipes.background.decoder import finished_decoder
 from caig.recipes.background.unet import finished_painter
 
-SAMPLING = Sampling(steps=10, guidance=2.0, native_side=256, erode=2, refine=500)
+PLACES = {"_name_or_path", "is_local", "local_files_only"}
+SAMPLING = Sampling(steps=10, guidance=3.0, native_side=256, erode=2, refine=500)
 
 
 def export(config: Config) -> Path:
@@ -46,11 +47,23 @@ def write_pipeline(pipeline: StableDiffusionControlNetInpaintPipeline, folder: P
     for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet, pipeline.controlnet):
         part.half()
     pipeline.save_pretrained(folder, safe_serialization=True)
+    forget_places(folder)
     (folder / "sampling.json").write_text(json.dumps(asdict(sampling), indent=2) + "\n")
+
+
+def forget_places(folder: Path) -> None:
+    """Drop from the configs where their weights were loaded from: folders are the machine's business."""
+    for path in sorted(folder.rglob("*config.json")):
+        settings = json.loads(path.read_text())
+        kept = {name: value for name, value in settings.items() if name not in PLACES}
+        if kept != settings:
+            path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def _training_record(config: Config) -> dict[str, object]:
     log = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
     last = {leg: [row for row in log if row["leg"] == leg][-1:] for leg in config.legs}
-    settings = {name: value.name if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    settings = asdict(config) | {"data": config.data.name, "out": config.out.name}
+    if config.start_from:
+        settings["start_from"] = Path(config.start_from).name
     return {"recipe": "caig train background", "settings": settings, "last_log": last}
