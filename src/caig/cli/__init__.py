@@ -24,6 +24,9 @@ app.command("caig.cli.single:describe", name="describe", help="Write background 
 app.command("caig.cli.single:paint", name="paint", help="Paint one ad with your own description.")
 app.command("caig.cli.single:score", name="score", help="Predict the CTR of finished ads and compare them.")
 app.command("caig.cli.generate:demo", name="demo", help="Make ads of a product photo that ships with caig.")
+app.command(
+    "caig.cli.comparisons:comparisons", name="comparisons", help="Make labelled pairs of pictures from a click log."
+)
 train = App(name="train", help="Train a model from a folder of scenes.")
 train.command("caig.cli.train:background", name="background", help="Train the background model.")
 train.command("caig.cli.train:prompt", name="prompt", help="Train the prompt model.")

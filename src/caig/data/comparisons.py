@@ -51,6 +51,12 @@ class Pairs:
         columns = ("first", "second", "label", "observed", "ratio")
         return replace(self, **{name: getattr(self, name)[kept] for name in columns})
 
+    def within(self, *, more_than: int = -1, ratio: tuple[float, float] = (1.0, np.inf)) -> NDArray[np.bool_]:
+        """bool[P]: pairs whose sides both have more impressions in the log, and whose ratio lies within the bounds."""
+        shown = np.array([creative.counts.impressions for creative in self.creatives])
+        least = np.minimum(shown[self.first], shown[self.second])
+        return (least > more_than) & (self.ratio >= ratio[0]) & (self.ratio <= ratio[1])
+
 
 def split(product_id: str) -> str:
     """Return "test", "validation" or "train" (a seventh, a seventh, the rest), the same for all pictures of a product.

@@ -18,9 +18,9 @@ creatives better places, and with theta free their return to normal would be put
 
 Tastes that differ between groups break the model; where the policy also favoured a creative in some group, comparing
 within strata no longer suffices. So impressions carry stabilised inverse-propensity weights (Robins, Hernan and
-Brumback 2000): the propensity's inverse over its mean for that creative on that day. They give every creative of a day
-the same mix of positions and groups; only within a day, because shares that change from day to day are what beta is for,
-and weighting those too would add nothing but noise. n and k above are the weighted ones.
+Brumback 2000): the propensity's inverse over its mean for that creative on that day at that position. They give the
+creatives the same mix of groups. Only within day and position, whose shares alpha and beta take care of: weighting
+those too would add nothing but noise. n and k above are the weighted ones.
 
 Effective counts, c_i clicks in c_i / theta_i impressions, carry the precision of theta_i, so that Beta posteriors hold:
 
@@ -59,12 +59,12 @@ def correct(cells: pl.DataFrame) -> pl.DataFrame:
     Returns:
         product_id, creative_id, image, impressions, clicks, effective_impressions, effective_clicks
     """
-    creative, place, stratum, day = (
+    creative, place, stratum, drawn = (
         _codes(cells, columns)
-        for columns in (["creative_id"], [*STRATA], ["product_id", "day", "group"], ["creative_id", "day"])
+        for columns in (["creative_id"], [*STRATA], ["product_id", "day", "group"], ["creative_id", "day", "position"])
     )
     product = _codes(cells, ["product_id"])[np.unique(creative, return_index=True)[1]]
-    n, k, squares, spread = _weighted(cells, day)
+    n, k, squares, spread = _weighted(cells, drawn)
     exposure = _exposure(n, k, creative, place, stratum, product)
     clicks, shown = _sums(creative, k), _sums(creative, exposure)
     worth = _kish(clicks, _sums(creative, squares), _sums(creative, n), _sums(creative, spread))
@@ -94,13 +94,13 @@ def _codes(cells: pl.DataFrame, columns: list[str]) -> Index:
     return codes
 
 
-def _weighted(cells: pl.DataFrame, day: Index) -> tuple[Floats, Floats, Floats, Floats]:
+def _weighted(cells: pl.DataFrame, drawn: Index) -> tuple[Floats, Floats, Floats, Floats]:
     """(n, k, sum of w^2 over clicks, sum of w^2 over impressions) per cell, f64[cells] each."""
     n, k = (cells[name].to_numpy().astype(np.float64) for name in ("impressions", "clicks"))
     if "w" not in cells.columns:
         return n, k, k, n
     w, wk, w2, w2k = (cells[name].to_numpy() for name in ("w", "wk", "w2", "w2k"))
-    mean = (_sums(day, w) / _sums(day, n))[day]
+    mean = (_sums(drawn, w) / _sums(drawn, n))[drawn]
     return w / mean, wk / mean, w2k / mean**2, w2 / mean**2
 
 

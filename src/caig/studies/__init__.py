@@ -1,0 +1,1 @@
+"""What the simulated shop, where the truth is known, says of the methods; one study a file."""
