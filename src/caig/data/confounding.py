@@ -43,7 +43,8 @@ from caig.data.spread import fit_spread
 STRATA = ("position", "day", "group")
 REFITS, ROUNDS = 5, 100
 TOLERANCE = 1e-5  # of theta, over its largest
-TOLERANCE_OF_SHAPE = 0.02  # of log a
+TOLERANCE_OF_SHAPE = 0.02  # of log a and log b
+STEADINESS = (0.1, 1e5)  # range of b
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -65,10 +66,10 @@ def correct(cells: pl.DataFrame) -> pl.DataFrame:
     )
     product = _codes(cells, ["product_id"])[np.unique(creative, return_index=True)[1]]
     n, k, squares, spread = _weighted(cells, drawn)
-    exposure = _exposure(n, k, creative, place, stratum, product)
+    exposure, steadiness = _exposure(n, k, creative, place, stratum, product)
     clicks, shown = _sums(creative, k), _sums(creative, exposure)
     worth = _kish(clicks, _sums(creative, squares), _sums(creative, n), _sums(creative, spread))
-    worth *= _overlap(k, exposure * _ratio(clicks, shown)[creative], creative, stratum, product)
+    worth *= _overlap(k, exposure * _ratio(clicks, shown)[creative], steadiness, creative, stratum, product)
     totals = (
         cells.with_columns(creative=creative)
         .group_by("creative")
@@ -104,19 +105,20 @@ def _weighted(cells: pl.DataFrame, drawn: Index) -> tuple[Floats, Floats, Floats
     return w / mean, wk / mean, w2k / mean**2, w2 / mean**2
 
 
-def _exposure(n: Floats, k: Floats, creative: Index, place: Index, stratum: Index, product: Index) -> Floats:
-    """n alpha beta per cell, f64[cells], at the maximum.
+def _exposure(
+    n: Floats, k: Floats, creative: Index, place: Index, stratum: Index, product: Index
+) -> tuple[Floats, float]:
+    """(n alpha beta per cell, f64[cells], at the maximum; the shape b).
 
-    The scale of theta is free: a product's clicks over its impressions fix it. A product without clicks says nothing
-    of its conditions and keeps n.
+    The scale of theta is free: a product's clicks over its impressions fix it.
     """
-    clicks, shown = _sums(creative, k), _sums(creative, n)
+    clicks, shown, met = _sums(creative, k), _sums(creative, n), _sums(stratum, k)
     level, size = _sums(product, clicks), np.bincount(product)
     theta, alpha = _ratio(level, _sums(product, shown))[product], np.ones(place.max(initial=0) + 1)
-    shape = fit_spread(clicks, shown, product).shape
+    shape, steadiness = fit_spread(clicks, shown, product).shape, STEADINESS[1]
     for _ in range(REFITS):
         for _ in range(ROUNDS):
-            beta = _ratio(_sums(stratum, k), _sums(stratum, n * theta[creative] * alpha[place]))
+            beta = (steadiness + met) / (steadiness + _sums(stratum, n * theta[creative] * alpha[place]))
             alpha = _ratio(_sums(place, k), _sums(place, n * theta[creative] * beta[stratum]))
             exposed = _sums(creative, n * alpha[place] * beta[stratum])
             mean = (_sums(product, theta) / size)[product]
@@ -126,11 +128,24 @@ def _exposure(n: Floats, k: Floats, creative: Index, place: Index, stratum: Inde
             theta = new
             if moved < TOLERANCE:
                 break
-        before, shape = shape, fit_spread(clicks, exposed, product).shape
-        if abs(np.log(shape / before)) < TOLERANCE_OF_SHAPE:
+        before, shape = (shape, steadiness), fit_spread(clicks, exposed, product).shape
+        steadiness = _fit_steadiness(met, _sums(stratum, n * theta[creative] * alpha[place]))
+        if np.abs(np.log([shape, steadiness]) - np.log(before)).max() < TOLERANCE_OF_SHAPE:
             break
-    beta = _ratio(_sums(stratum, k), _sums(stratum, n * theta[creative] * alpha[place]))
-    return np.where(level[product[creative]] > 0, n * alpha[place] * beta[stratum], n)
+    return n * alpha[place] * beta[stratum], steadiness
+
+
+def _fit_steadiness(met: Floats, expected: Floats) -> float:
+    """The shape b that makes clicks per stratum most likely: negative binomial with mean `expected`."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import gammaln
+
+    def loss(log_shape: float) -> float:
+        b = np.exp(log_shape)
+        return -(gammaln(b + met) - gammaln(b) + b * np.log(b) - (b + met) * np.log(b + expected)).sum()
+
+    bounds = tuple(np.log(STEADINESS))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-2}).x))
 
 
 def _kish(clicks: Floats, squares: Floats, shown: Floats, spread: Floats) -> Floats:
@@ -138,12 +153,14 @@ def _kish(clicks: Floats, squares: Floats, shown: Floats, spread: Floats) -> Flo
     return np.where(clicks > 0, _ratio(clicks, squares), _ratio(shown, spread))
 
 
-def _overlap(k: Floats, expected: Floats, creative: Index, stratum: Index, product: Index) -> Floats:
+def _overlap(
+    k: Floats, expected: Floats, steadiness: float, creative: Index, stratum: Index, product: Index
+) -> Floats:
     """Information on each log theta over that of the same clicks in one stratum, 0 to 1."""
     _, first, index = np.unique(creative * (stratum.max() + 1) + stratum, return_index=True, return_inverse=True)
     own, met = creative[first], stratum[first]  # of each (creative, stratum)
-    share = _ratio(_sums(index, expected), _sums(stratum, expected)[met])
-    part = _sums(own, _sums(stratum, k)[met] * share * (1 - share))
+    each = _sums(index, expected)
+    part = _sums(own, each * (1 - each / (steadiness + _sums(stratum, expected)[met])))
     clicks = _sums(creative, k)
     whole = clicks * (1 - _ratio(clicks, _sums(product, clicks)[product]))
     # Without clicks of its own, or of any other creative, there is nothing to lose.
