@@ -5,16 +5,18 @@ Creative i of product j gets k clicks in n impressions at position, day and grou
     n theta_i alpha_s beta_c        c = product x day x group
 
 alpha_s is what a position does on a day to a group, the same for all products (a position's share of attention does
-not depend on the ad: Richardson, Dominowska and Ragno 2007; Craswell et al. 2008). beta_c is free: a product's own ups
-and downs, to each group. So only creatives that met in the same product, day and group are compared, at equal
-position. theta_i has the prior of `caig.data.spread`, here a gamma with shape a and the product's mean m_j. Expectation
-and maximisation by turns, until nothing moves:
+not depend on the ad: Richardson, Dominowska and Ragno 2007; Craswell et al. 2008). beta_c, gamma with mean 1 and shape
+b, is a product's own ups and downs. theta_i has the prior of `caig.data.spread`, here a gamma with shape a and the
+product's mean m_j. Expectation and maximisation by turns, until nothing moves, k and n summed over what the left side
+leaves open:
 
-    E theta_i = (a + k_i) / (a / m_j + sum n alpha beta)
-    alpha_s = k_s / sum n E theta beta      beta_c = k_c / sum n E theta alpha      m_j = mean of E theta_i
+    E theta_i = (a + k_i) / (a / m_j + sum n alpha beta)      E beta_c = (b + k_c) / (b + sum n theta alpha)
+    alpha_s = k_s / sum n theta beta                          m_j = mean of E theta_i
 
-and `a` is refitted to k_i and the exposures. The prior is not a nicety: traffic that follows past clicks gives lucky
-creatives better places, and with theta free their return to normal would be put down to the places.
+then `a` and b are refitted by marginal likelihood, b to the negative binomial of clicks per stratum. With small b only
+creatives that met in one stratum are compared, at equal position; the steadier the log shows its products to be, the
+more they share their days. The priors are no nicety: traffic that follows past clicks gives lucky creatives better
+places, and with theta free their return to normal would be put down to the places.
 
 Tastes that differ between groups break the model; where the policy also favoured a creative in some group, comparing
 within strata no longer suffices. So impressions carry stabilised inverse-propensity weights (Robins, Hernan and
@@ -24,12 +26,12 @@ those too would add nothing but noise. n and k above are the weighted ones.
 
 Effective counts, c_i clicks in c_i / theta_i impressions, carry the precision of theta_i, so that Beta posteriors hold:
 
-    c_i = k_i * (k_i / sum w^2 over clicks) * min(1, sum_c k_c p_ic (1 - p_ic) / (k_i (1 - k_i / K)))
+    c_i = k_i * (k_i / sum w^2 over clicks) * min(1, sum_c e_ic (1 - e_ic / (b + e_c)) / (k_i (1 - k_i / K)))
 
-with p_ic creative i's share of the clicks expected in c and K the product's clicks. The first factor is Kish's for
-unequal weights. The second is the information on log theta_i when beta is free (conditional Poisson regression;
-Armstrong, Gasparrini and Tobias 2014) over what one single stratum would give: 0 for a creative that never met another.
-With one stratum and no propensities, c_i and c_i / theta_i are the counts themselves.
+with e_ic the clicks expected of creative i in c, e_c of all in c, K the product's clicks. The first factor is Kish's
+for unequal weights. The second is the information on log theta_i when beta is not known, over what one single stratum
+would give (with b = 0 that of conditional Poisson regression; Armstrong, Gasparrini and Tobias 2014): 0 then for a
+creative that never met another. With one stratum and no propensities, c_i and c_i / theta_i are the counts themselves.
 """
 
 from __future__ import annotations
@@ -153,9 +155,7 @@ def _kish(clicks: Floats, squares: Floats, shown: Floats, spread: Floats) -> Flo
     return np.where(clicks > 0, _ratio(clicks, squares), _ratio(shown, spread))
 
 
-def _overlap(
-    k: Floats, expected: Floats, steadiness: float, creative: Index, stratum: Index, product: Index
-) -> Floats:
+def _overlap(k: Floats, expected: Floats, steadiness: float, creative: Index, stratum: Index, product: Index) -> Floats:
     """Information on each log theta over that of the same clicks in one stratum, 0 to 1."""
     _, first, index = np.unique(creative * (stratum.max() + 1) + stratum, return_index=True, return_inverse=True)
     own, met = creative[first], stratum[first]  # of each (creative, stratum)

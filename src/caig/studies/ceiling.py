@@ -45,7 +45,7 @@ class Config:
 
 
 def run(config: Config) -> list[Estimate]:
-    """Mean estimated and true ceiling, their difference and the intervals' coverage, for all pairs and filtered ones."""
+    """Estimated and true ceiling, their difference and the intervals' coverage, for all pairs and filtered ones."""
     rows = [ceilings(config, config.seed + world) for world in range(config.worlds)]
     return [estimate for preset in PRESETS for estimate in summary(preset, [row[preset] for row in rows])]
 
