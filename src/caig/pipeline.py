@@ -173,10 +173,11 @@ def lay_out(cutout: Cutout, size: Size, placement: Placement) -> Canvas:
 
 def finish(canvas: Canvas, description: Description, background: Pixels, *, model: str, seed: int) -> Creative:
     """Lay the product into its painted background and measure how true the ad is to the photo."""
-    from caig.imaging.compositing import compose
+    from caig.imaging.compositing import flatten, separate
     from caig.imaging.fidelity import measure
 
-    image = compose(canvas, background)
+    layers = separate(canvas, background)
+    image = flatten(layers)
     return Creative(
         id=content_hash(image),
         product_id=description.product_id,
@@ -186,6 +187,7 @@ def finish(canvas: Canvas, description: Description, background: Pixels, *, mode
         seed=seed,
         placement=canvas.placement,
         fidelity=measure(canvas, image),
+        layers=layers,
     )
 
 

@@ -95,8 +95,18 @@ class Fidelity:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Layers:
+    """An ad taken apart, from the lowest layer up: `background` u8[H, W, 3], `shadow` u8[H, W] the opacity of black,
+    `product` u8[H, W, 4] RGBA. `caig.imaging.compositing.flatten` puts them together to the ad's very pixels."""
+
+    background: Pixels
+    shadow: NDArray[np.uint8]
+    product: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Creative:
-    """One ad image of one product; `id` is the hash of its pixels."""
+    """One ad image of one product; `id` is the hash of its pixels, `layers` are None where only those are known."""
 
     id: str
     product_id: str
@@ -106,6 +116,7 @@ class Creative:
     seed: int
     placement: Placement
     fidelity: Fidelity
+    layers: Layers | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,8 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
         ((*ONE, "-n", "two"), 'Invalid value for -n: unable to convert "two" into int. See: caig --help'),
         (
             (*ONE, "--size", "big"),
-            "size: expected WIDTHxHEIGHT such as 1024x1024, got 'big'. Write both sides in pixels.",
+            "size: expected WIDTHxHEIGHT such as 1024x1024, or one of 1:1, 4:5, 9:16, 16:9, 1.91:1, got 'big'. "
+            "Write both sides in pixels.",
         ),
         (
             (*ONE, "--size", "63x64"),
@@ -106,7 +107,7 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
         (("score", "photo.png"), 'Command "score" parameter --title requires an argument. See: caig --help'),
         (
             ("fly",),
-            'Unknown command "fly". Available commands: generate, describe, paint, score, demo, train. See: '
+            'Unknown command "fly". Available commands: generate, describe, paint, score, demo, train, evaluate. See: '
             "caig --help",
         ),
         (("train", "background", "--data", "x", "--out", "y", "--stepps", "3"), "Unknown option: --stepps. "),

@@ -22,7 +22,8 @@ def _cutout(wide: int = 40, high: int = 80, margin: int = 3) -> Cutout:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("1024x768", (1024, 768)), ("512", (512, 512)), (" 64 X 2048 ", (64, 2048))]
+    ("text", "size"),
+    [("1024x768", (1024, 768)), ("512", (512, 512)), (" 64 X 2048 ", (64, 2048)), ("4:5", (1080, 1350))],
 )
 def test_sizes(text: str, size: tuple[int, int]) -> None:
     assert parse_size(text) == size

@@ -12,7 +12,7 @@ from PIL import Image
 from caig.errors import CheckpointError
 from caig.models.background_model import BackgroundModel, Frame, read_sampling, warn_of_cut
 from caig.testing import check_background_model, sample_canvas
-from caig.types import Description
+from caig.types import Canvas, Description
 from tests.tiny import tiny_background
 
 
@@ -55,6 +55,40 @@ def test_a_frame_gives_back_what_was_fitted() -> None:
     assert np.array_equal(frame.unfit(frame.fit(pixels, 128), (354, 185)), pixels)
 
 
+def test_a_frame_painted_twice_as_large_gives_the_same_part() -> None:
+    frame = Frame.around((354, 185), side=256, multiple=32)
+    pixels = np.random.default_rng(0).integers(0, 256, (185, 354, 3), np.uint8)
+    doubled = frame.fit(pixels, 128).repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(frame.unfit(doubled, (708, 370)), pixels.repeat(2, 0).repeat(2, 1))
+
+
+def test_a_decoder_trained_for_it_paints_larger_canvases_at_twice_the_side(model: BackgroundModel) -> None:
+    sampling = replace(model.sampling, native_side=64)
+    canvas, small = sample_canvas(128, 128), sample_canvas(64, 64)
+
+    def paint(canvas: Canvas, *, enlarges: bool) -> np.ndarray:
+        painter = BackgroundModel(model.pipeline, replace(sampling, enlarges=enlarges), name="x")
+        return painter.paint(canvas, [described("rustic kitchen table")], seeds=[5])[0]
+
+    assert not np.array_equal(paint(canvas, enlarges=True), paint(canvas, enlarges=False))
+    assert paint(canvas, enlarges=True).shape == (128, 128, 3)
+    assert np.array_equal(paint(small, enlarges=True), paint(small, enlarges=False)), "the native side is not enlarged"
+
+
+def test_refinement_goes_on_from_the_small_picture(model: BackgroundModel) -> None:
+    """Refined from the last of many timesteps, hardly any noise is added: the small picture, enlarged, stays."""
+    canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
+
+    def paint(**sampling) -> np.ndarray:
+        changed = replace(model.sampling, steps=200, controlnet_scale=0.0, **sampling)
+        return BackgroundModel(model.pipeline, changed, name="x").paint(canvas, [text], seeds=[5])[0].astype(int)
+
+    small, kept, anew = paint(native_side=32), paint(refine=10), paint(refine=995)
+    near, far = (np.abs(picture - small).mean() for picture in (kept, anew))
+    print(f"required: near the small picture, below half of {far:.1f} levels; measured: {near:.1f}")
+    assert near < far / 2
+
+
 def test_alone_and_batched_agree(model: BackgroundModel) -> None:
     canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
     alone = model.paint(canvas, [text], seeds=[5])[0].astype(int)
@@ -78,6 +112,8 @@ def test_text_controlnet_and_guidance_all_reach_the_picture(model: BackgroundMod
         paint(guidance=5.0),
         paint(steps=4),
         paint(erode=3),
+        paint(refine=700),
+        paint(refine=400),
     ):
         assert not np.array_equal(usual, other)
     assert not np.array_equal(usual, paint(native_side=128))

@@ -141,6 +141,7 @@ def test_a_cut_text_loses_its_unfinished_phrase(model: PromptModel):
     cut = tokenizer.encode("rustic kitchen table, soft morn")
     assert model._decode(cut) == "rustic kitchen table"
     assert model._decode([*cut, tokenizer.eos_token_id, *cut]) == "rustic kitchen table, soft morn"
+    assert model._decode(tokenizer.encode("soft light, rustic kitchen, soft light")) == "soft light, rustic kitchen"
     assert model._decode(tokenizer.encode("rustic\n kitchen")) == "rustic kitchen"
 
 

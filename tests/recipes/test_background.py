@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionControlNetInpaintPipeline
+from safetensors.torch import load_file
 
 from caig.data.scenes import read_scenes
 from caig.errors import InputError
@@ -24,6 +25,7 @@ def toy(out: Path, **changes) -> Config:
     settings = dict(
         autoencoder_channels=(16, 16, 16, 16),
         autoencoder_steps=2,
+        decoder_steps=2,
         unet_channels=(16, 16, 16),
         unet_batch=2,
         coarse_unet_steps=2,
@@ -64,9 +66,9 @@ def test_the_export_loads_in_the_stock_pipeline_as_half_floats(finished: Config)
 def test_a_run_cut_in_every_leg_equals_the_uncut_one(finished: Config, tmp_path: Path) -> None:
     """A leg's schedule is frozen by its steps, so a cut is played by an error at the given step."""
     config = replace(finished, out=tmp_path)
-    for leg, module in (("autoencoder", "autoencoder"), ("unet", "unet"), ("controlnet", "controlnet")):
+    for leg in ("autoencoder", "decoder", "unet", "controlnet"):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(f"caig.recipes.background.{module}.cosine_with_warmup", _cut_at(1))
+            patch.setattr(f"caig.recipes.background.{leg}.cosine_with_warmup", _cut_at(1))
             run(replace(config, legs=(leg,)))
         assert load_checkpoint(tmp_path / f"{leg}.pt")["step"] == 1  # type: ignore[index]
         run(replace(config, legs=(leg,)))
@@ -83,6 +85,20 @@ def _cut_at(step_to_cut: int):
     return schedule
 
 
+def test_a_run_that_starts_from_a_checkpoint_and_trains_nothing_keeps_its_weights(
+    finished: Config, tmp_path: Path
+) -> None:
+    still = dict.fromkeys(
+        ("autoencoder_steps", "decoder_steps", "coarse_unet_steps", "unet_steps", "controlnet_steps"), 0
+    )
+    config = replace(finished, out=tmp_path, start_from=str(finished.out / "model"), **still)
+    for part in ("unet", "text_encoder", "controlnet"):
+        before, after = (
+            load_file(next((folder / part).glob("*.safetensors"))) for folder in (finished.out / "model", run(config))
+        )
+        assert all(torch.equal(value, after[name]) for name, value in before.items()), part
+
+
 def test_a_leg_without_the_one_before_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="leg autoencoder .*expected 2 finished steps, got 0. Run leg autoencoder first"
@@ -96,6 +112,8 @@ def test_a_leg_without_the_one_before_it_says_so(tmp_path: Path) -> None:
         ("autoencoder", {"autoencoder_lr": 1e-2}),
         ("autoencoder", {"kl_weight": 5.0}),
         ("autoencoder", {"seed": 1}),
+        ("decoder", {"decoder_noise": 0.1}),
+        ("decoder", {"decoder_enlarged": 0.0}),
         ("unet", {"unet_lr": 1e-2}),
         ("unet", {"dropout": 0.5}),
         ("unet", {"empty_text": 1.0}),
@@ -103,13 +121,14 @@ def test_a_leg_without_the_one_before_it_says_so(tmp_path: Path) -> None:
         ("unet", {"band_weight": 5.0}),
         ("unet", {"views": 2}),
         ("unet", {"unet_batch": 3}),
+        ("unet", {"refined_timesteps": 100}),
     ],
 )
 def test_every_setting_changes_the_weights(finished: Config, tmp_path: Path, leg: str, changes: dict) -> None:
-    config = replace(finished, out=tmp_path, legs=(leg,), coarse_unet_steps=1, unet_steps=0, **changes)
-    usual = replace(finished, out=tmp_path / "usual", legs=(leg,), coarse_unet_steps=1, unet_steps=0)
+    config = replace(finished, out=tmp_path, legs=(leg,), coarse_unet_steps=1, unet_steps=1, **changes)
+    usual = replace(finished, out=tmp_path / "usual", legs=(leg,), coarse_unet_steps=1, unet_steps=1)
     for one in (config, usual):
-        if leg == "unet":
+        if leg != "autoencoder":
             one.out.mkdir(exist_ok=True)
             (one.out / "autoencoder.pt").write_bytes((finished.out / "autoencoder.pt").read_bytes())
         run(one)

@@ -17,9 +17,10 @@ from PIL import Image
 from caig.artifacts import content_hash
 from caig.data.catalog import RejectedRow
 from caig.errors import CutoutError, InputError
+from caig.imaging.layered import LayerFormat
 from caig.recipes.generate import Config, duration, job_key, run
 from caig.recipes.generate_report import Report, write_strip
-from caig.types import Creative, Description, Fidelity, Placement, Product, RankedAd, Score
+from caig.types import Creative, Description, Fidelity, Layers, Placement, Product, RankedAd, Score
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
 
@@ -63,6 +64,9 @@ class FakePipeline:
             seed=seed + 10 * rank,
             placement=placement,
             fidelity=Fidelity(core_exact=True, core_coverage=0.97, halo=0.01),
+            layers=Layers(
+                background=image, shadow=image[..., 0] * 0, product=np.zeros((*image.shape[:2], 4), np.uint8)
+            ),
         )
         ctr = 0.04 / rank
         score = Score(creative_id=creative.id, utility=-rank, ctr=ctr, low=ctr / 2, high=ctr * 2, basis="simulated")
@@ -119,6 +123,7 @@ def test_files_and_manifest(tmp_path: Path, products: list[Product]) -> None:
         "rank": 2,
         "file": "wine/rank-2.png",
         "file_hash": content_hash(data),
+        "layers": None,
         "creative_id": content_hash(pixels),
         "description": "<b>scene</b> 2",
         "description_author": "prompts",
@@ -256,6 +261,14 @@ def test_the_page_stands_alone_and_escapes_texts(tmp_path: Path, products: list[
     assert "simulated CTR" in page and "simulated click log" in page
     assert "<strong>4.0 %</strong>" in page and "95 % interval 2.0 to 8.0 %" in page
     assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", page))
+
+
+@pytest.mark.parametrize("kind", ["ora", "psd"])
+def test_layers_lie_beside_the_ads(tmp_path: Path, products: list[Product], kind: LayerFormat) -> None:
+    report = run(small(tmp_path, layers=kind), FakePipeline(), products[:1], progress=QUIET)
+    for rank, line in enumerate(report.ads, 1):
+        assert line["layers"] == f"wine/rank-{rank}.{kind}"
+        assert (report.out / line["layers"]).read_bytes()[:2] == {"ora": b"PK", "psd": b"8B"}[kind]
 
 
 @pytest.mark.parametrize(("format", "suffix", "kind"), [("webp", ".webp", "WEBP"), ("jpeg", ".jpg", "JPEG")])

@@ -32,6 +32,16 @@ train.command("caig.cli.train:background", name="background", help="Train the ba
 train.command("caig.cli.train:prompt", name="prompt", help="Train the prompt model.")
 train.command("caig.cli.train:reward", name="reward", help="Train the reward model.")
 app.command(train)
+shop = App(name="shop", help="A simulated shop, where true CTRs are known; it predicts nothing about real shoppers.")
+shop.command("caig.cli.shop:simulate", name="simulate", help="Show rendered scenes to shoppers and log the clicks.")
+shop.command("caig.cli.shop:sheets", name="sheet", help="Lay out what a world's shoppers like most and least.")
+study = App(name="study", help="Ask the shop what a method is worth.")
+study.command("caig.cli.shop:learnability", name="learnability", help="Can tastes be learned from clicks?")
+shop.command(study)
+app.command(shop)
+evaluate = App(name="evaluate", help="Measure a model on data that its training never saw.")
+evaluate.command("caig.cli.evaluate:prompt", name="prompt", help="Measure a prompt model.")
+app.command(evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

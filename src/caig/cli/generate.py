@@ -33,6 +33,7 @@ def generate(
     position: options.Position = options.POSITION,
     format: options.Format = DEFAULTS.format,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
+    layers: options.LayerFormat = None,
     map: Annotated[
         tuple[str, ...], Parameter(negative=(), show_default=False, help="FIELD=COLUMN of the catalogue; may repeat.")
     ] = (),
@@ -59,6 +60,7 @@ def generate(
         placement=Placement(scale=scale, x=x, y=y),
         format=format,
         digital_source_type=digital_source_type,
+        layers=layers,
     )
     source = _source(image, title, category, mask, catalog, map, image_root)
     pipeline = _pipeline(prompt_model, background_model, reward_model, cutout)

@@ -28,7 +28,9 @@ CutoutMethod = Annotated[
     Literal["auto", "rembg"], Parameter(help="auto: mask, else alpha, else a plain ground; rembg: an optional extra.")
 ]
 Count = Annotated[int, Parameter(name=("-n", "--n"), help="How many ads or descriptions.")]
-SizeText = Annotated[str, Parameter(name="--size", help="Width x height in pixels, 64 to 2048 each.")]
+SizeText = Annotated[
+    str, Parameter(name="--size", help="Width x height in pixels, 64 to 2048 each; or 1:1, 4:5, 9:16, 16:9, 1.91:1.")
+]
 Seed = Annotated[int, Parameter(help="The same seed gives the same result.")]
 Scale = Annotated[float, Parameter(help="The product's longer side over the canvas's shorter side, up to 1.")]
 Position = Annotated[str, Parameter(help="X,Y: the product's centre over the width, its base over the height.")]
@@ -36,6 +38,9 @@ Format = Annotated[Literal["png", "webp", "jpeg"], Parameter(help="png is lossle
 SourceType = Annotated[
     Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"],
     Parameter(help="IPTC term in the pictures' metadata; Google Merchant asks for the second."),
+]
+LayerFormat = Annotated[
+    Literal["ora", "psd"] | None, Parameter(help="Write background, shadow and product as layers too.")
 ]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object.")]
 PromptName = Annotated[str, Parameter(name="--prompt-model", help=f"Writes the descriptions: {MODEL_HELP}")]

@@ -14,15 +14,28 @@ from caig.types import Alpha, Canvas, Cutout, Pixels, Placement, Size
 
 MIN_SIDE, MAX_SIDE = 64, 2048
 DEFAULT = Placement()
+RATIOS = {  # the sizes that ad platforms ask for under these names
+    "1:1": (1080, 1080),
+    "4:5": (1080, 1350),
+    "9:16": (1080, 1920),
+    "16:9": (1920, 1080),
+    "1.91:1": (1200, 628),
+}
 MIN_PRODUCT = 8  # pixels of the product's longer side
 
 
 def parse_size(text: str) -> Size:
-    """`"1024x768"` to (1024, 768); one number means a square. Raises InputError."""
+    """`"1024x768"` to (1024, 768); one number means a square, a ratio such as `"4:5"` its usual size. Raises
+    InputError."""
+    if text.strip() in RATIOS:
+        return RATIOS[text.strip()]
     match = re.fullmatch(r"\s*(\d{1,6})\s*(?:[xX×*]\s*(\d{1,6})\s*)?", text)
     if not match:
         raise InputError(
-            "size", expected="WIDTHxHEIGHT such as 1024x1024", got=repr(text), next_step="Write both sides in pixels."
+            "size",
+            expected=f"WIDTHxHEIGHT such as 1024x1024, or one of {', '.join(RATIOS)}",
+            got=repr(text),
+            next_step="Write both sides in pixels.",
         )
     return check_size((int(match[1]), int(match[2] or match[1])))
 

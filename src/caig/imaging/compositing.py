@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caig.errors import InputError
-from caig.types import Alpha, Canvas, Pixels
+from caig.types import Alpha, Canvas, Layers, Pixels
 
 CORE = 0.99  # alpha from here on is the product itself
 MOST_GAIN = 0.08  # the background's exposure moves by at most this
@@ -32,18 +32,31 @@ def core_mask(alpha: Alpha, erosion: int = 0) -> NDArray[np.bool_]:
 def compose(canvas: Canvas, background: Pixels, *, shadow: bool = True) -> Pixels:
     """Lay the product of `canvas` into `background` u8[H, W, 3] of the same size; same inputs, same pixels.
 
-    The soft edge is blended in sRGB: alpha was estimated on sRGB values, so the old ground would give the photo back.
     Raises InputError when the sizes differ.
     """
+    return flatten(separate(canvas, background, shadow=shadow))
+
+
+def separate(canvas: Canvas, background: Pixels, *, shadow: bool = True) -> Layers:
+    """The ad's layers: background in the product's light and grain, contact shadow, product. InputError as above."""
     _same_size(canvas, background)
     ground = match_light(canvas, background.astype(np.float32) / 255)
-    if shadow:
-        ground = ground * (1 - contact_shadow(canvas, ground))[..., None]
-    ground = ground * 255 + grain(canvas, background)
-    alpha = canvas.product[..., None]
-    blend = canvas.image * alpha + ground * (1 - alpha)
-    picture = np.clip(blend + 0.5, 0, 255).astype(np.uint8)
-    return np.where(core_mask(canvas.product)[..., None], canvas.image, picture)
+    dark = contact_shadow(canvas, ground) if shadow else np.zeros(canvas.product.shape, np.float32)
+    alpha = np.where(core_mask(canvas.product), 1, canvas.product)
+    return Layers(
+        background=_levels(ground * 255 + grain(canvas, background)),
+        shadow=_levels(dark * 255),
+        product=np.dstack([canvas.image, _levels(alpha * 255)]),
+    )
+
+
+def flatten(layers: Layers) -> Pixels:
+    """Put the layers together: u8[H, W, 3], each layer over the one below, rounded.
+
+    Blended in sRGB: alpha was estimated on sRGB values, so the old ground would give the photo back.
+    """
+    ground = _over(np.zeros((1, 1, 3), np.uint8), layers.shadow, layers.background)
+    return _over(layers.product[..., :3], layers.product[..., 3], ground)
 
 
 def match_light(canvas: Canvas, background: Floats) -> Floats:
@@ -71,8 +84,9 @@ def contact_shadow(canvas: Canvas, background: Floats) -> Floats:
     wide, high = np.ptp(columns) + 1, _height(canvas.product)
     strength = _missing_shadow(canvas.product, background, base)
     tight = _smear(base, 0.015 * wide + 0.6, 0.008 * high + 0.6) * 0.55
-    broad = _smear(base, 0.07 * wide + 1.5, 0.022 * high + 1.2) * 0.45
-    return (strength * (1 - (1 - tight) * (1 - broad))).astype(np.float32)
+    broad = _smear(base, 0.09 * wide + 1.5, 0.028 * high + 1.2) * 0.45
+    ambient = _smear(base, 0.3 * wide + 2, 0.07 * high + 2) * 0.22
+    return (strength * (1 - (1 - tight) * (1 - broad) * (1 - ambient))).astype(np.float32)
 
 
 def grain(canvas: Canvas, background: Pixels) -> Floats:
@@ -99,6 +113,16 @@ def noise_level(image: Pixels, where: NDArray[np.bool_]) -> float:
     values = energy[cv2.erode(where.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=0) > 0]
     quiet = np.percentile(values, 25) if values.size else 0.0
     return float(np.sqrt(max(quiet, 0.0)))  # blur's running sums can round below 0
+
+
+def _levels(values: Floats) -> NDArray[np.uint8]:
+    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+
+
+def _over(upper: Pixels, alpha: NDArray[np.uint8], lower: Pixels) -> Pixels:
+    """`upper` with opacity `alpha` over `lower`, in whole levels."""
+    share = alpha[..., None].astype(np.uint16)
+    return ((upper * share + lower * (255 - share) + 127) // 255).astype(np.uint8)
 
 
 def _same_size(canvas: Canvas, background: Pixels) -> None:

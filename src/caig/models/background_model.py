@@ -2,7 +2,8 @@
 
 The checkpoint is an ordinary diffusers folder that also loads in the stock `StableDiffusionControlNetInpaintPipeline`.
 The sampling loop is our own, because the stock one samples the masked picture's latents (here: their mode), embeds
-every prompt and edge map again, and shares one generator between pictures (here: one per picture).
+every prompt and edge map again, and shares one generator between pictures (here: one per picture). A checkpoint may
+ask to be painted at half the side first, at a quarter of the price, and refined from there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from caig.errors import CheckpointError
+from caig.models.background_parts import enlarge_latents
 from caig.models.hub import fingerprint, resolve
 from caig.types import Canvas, Description, Pixels, Size
 
@@ -40,9 +42,14 @@ class Sampling:
     """Side of the square that the model paints best; other shapes get the same area."""
     erode: int = 1
     """Pixels taken off the product's mask, so that the model paints right up to it."""
+    refine: int = 0
+    """Timestep of 1,000 at which a picture painted at half the side, enlarged and noised, goes on at the full side;
+    0: painted at the full side at once."""
+    enlarges: bool = False
+    """Whether the decoder was trained on enlarged latents too, and so decodes larger canvases at twice the side."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Frame:
     """A canvas shrunk to the model's area and padded to whole latent blocks: never stretched."""
 
@@ -57,7 +64,11 @@ class Frame:
         scale = side / (size[0] * size[1]) ** 0.5
         inner = [max(multiple, round(length * scale)) for length in size]
         outer = [-(-length // multiple) * multiple for length in inner]
-        return cls(width=outer[0], height=outer[1], inner_width=inner[0], inner_height=inner[1])
+        return cls(outer[0], outer[1], inner[0], inner[1])
+
+    def half(self) -> Frame:
+        """The same frame at half the side."""
+        return Frame(*(length // 2 for length in (self.width, self.height, self.inner_width, self.inner_height)))
 
     def fit(self, pixels: np.ndarray, fill: float, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
         """Shrink [H, W(, C)] into the frame's inner part; the rim holds `fill`."""
@@ -65,10 +76,10 @@ class Frame:
         return cv2.copyMakeBorder(inner, *self._rims(), cv2.BORDER_CONSTANT, value=(fill,) * 3)
 
     def unfit(self, pixels: Pixels, size: Size) -> Pixels:
-        """Cut the rim off a painted frame and enlarge it to `size` (W, H)."""
-        top, _, left, _ = self._rims()
-        inner = pixels[top : top + self.inner_height, left : left + self.inner_width]
-        smaller = size[0] < self.inner_width
+        """Cut the rim off a painted frame, or one painted k times as large, and resize it to `size` (W, H)."""
+        k, (top, _, left, _) = pixels.shape[0] // self.height, self._rims()
+        inner = pixels[k * top : k * (top + self.inner_height), k * left : k * (left + self.inner_width)]
+        smaller = size[0] < k * self.inner_width
         return cv2.resize(inner, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)  # pyright: ignore
 
     def _rims(self) -> tuple[int, int, int, int]:
@@ -113,23 +124,50 @@ class BackgroundModel:
         height, width = canvas.product.shape
         frame = Frame.around((width, height), self.sampling.native_side, self._multiple())
         text = self._encode_texts([description.text for description in descriptions])
-        latents = self._denoise(self._condition(frame, canvas), self._edges(frame, canvas), text, list(seeds))
+        latents = self._sample(frame, canvas, text, [torch.Generator().manual_seed(seed) for seed in seeds])
+        if self.sampling.enlarges and width > frame.inner_width:
+            latents = enlarge_latents(latents)
         return [frame.unfit(picture, (width, height)) for picture in self._decode(latents)]
 
-    def _denoise(self, condition: Tensor, edges: Tensor, text: Tensor, seeds: list[int]) -> Tensor:
-        """Classifier-free guidance over all pictures at once: f[N, 4, h, w] latents; `text` holds "" and N prompts."""
-        pipeline, scheduler, count = self.pipeline, self.pipeline.scheduler, len(seeds)
+    def _sample(self, frame: Frame, canvas: Canvas, text: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """Latents f[N, 4, h, w]: from noise at once, or at half the side first and then refined."""
+        if not self.sampling.refine:
+            return self._denoise(frame, canvas, text, generators)
+        small = self._denoise(frame.half(), canvas, text, generators)
+        return self._denoise(frame, canvas, text, generators, start=enlarge_latents(small))
+
+    def _denoise(
+        self,
+        frame: Frame,
+        canvas: Canvas,
+        text: Tensor,
+        generators: list[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """Classifier-free guidance over all pictures at once: f[N, 4, h, w]; `text` holds "" and N prompts.
+
+        `start` f[N, 4, h, w] is noised to the timestep `refine` and goes on from there; None: from noise alone.
+        """
+        scheduler, count = self.pipeline.scheduler, len(generators)
+        condition, control = self._condition(frame, canvas), self._edges(frame, canvas)
         scheduler.set_timesteps(self.sampling.steps, device=text.device)
-        shape = (pipeline.vae.config.latent_channels, *condition.shape[-2:])
-        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        latents = torch.stack(noise).to(text) * scheduler.init_noise_sigma
+        shape = (self.pipeline.vae.config.latent_channels, *condition.shape[-2:])
+        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(text)
+        timesteps = scheduler.timesteps
+        if start is None:
+            latents = noise * scheduler.init_noise_sigma
+        else:
+            first = int((timesteps > self.sampling.refine).sum())
+            scheduler.set_begin_index(first)
+            timesteps = timesteps[first:]
+            latents = scheduler.add_noise(start, noise, timesteps[:1].expand(count))
         both = torch.cat([text[:1].expand(count, -1, -1), text[1:]])
-        control, condition = edges.expand(2 * count, -1, -1, -1), condition.expand(2 * count, -1, -1, -1)
-        for timestep in scheduler.timesteps:
+        control, condition = (part.expand(2 * count, -1, -1, -1) for part in (control, condition))
+        for timestep in timesteps:
             twice = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
             residuals = self._control(twice, timestep, both, control)
-            inputs = torch.cat([twice, condition], 1) if pipeline.unet.config.in_channels == 9 else twice
-            free, told = pipeline.unet(inputs, timestep, both, **residuals).sample.chunk(2)
+            inputs = torch.cat([twice, condition], 1) if self.pipeline.unet.config.in_channels == 9 else twice
+            free, told = self.pipeline.unet(inputs, timestep, both, **residuals).sample.chunk(2)
             latents = scheduler.step(free + self.sampling.guidance * (told - free), timestep, latents).prev_sample
         return latents
 

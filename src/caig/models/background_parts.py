@@ -185,6 +185,11 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
     )
 
 
+def enlarge_latents(latents: torch.Tensor) -> torch.Tensor:
+    """f[N, C, h, w] to f[N, C, 2h, 2w]: what a decoder trained on enlarged latents turns into twice the picture."""
+    return torch.nn.functional.interpolate(latents, scale_factor=2, mode="bilinear")
+
+
 def fold_latent_statistics(autoencoder: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Fold per-channel latent `mean` and `std` (f32[4]) into the quant convolutions, so that latents are standard and
     the pipeline, which ignores `shift_factor`, needs neither shift nor scale."""

@@ -119,10 +119,11 @@ class PromptModel:
         return [self._decode(row) for row in torch.stack(tokens, 1).tolist()]
 
     def _decode(self, tokens: list[int]) -> str:
-        """Text up to the first end token; a text cut by `MAX_TOKENS` loses its last, incomplete phrase."""
+        """Text up to the first end token, each phrase once; one cut by `MAX_TOKENS` loses its incomplete last one."""
         end = next((i for i, token in enumerate(tokens) if token in self._ends), None)
         text = " ".join(self.processor.tokenizer.decode(tokens[:end], skip_special_tokens=True).split())
-        return text if end is not None or ", " not in text else text.rpartition(", ")[0]
+        whole = text if end is not None or ", " not in text else text.rpartition(", ")[0]
+        return ", ".join(dict.fromkeys(whole.split(", ")))
 
 
 def gumbel_max(logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

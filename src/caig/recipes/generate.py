@@ -48,6 +48,7 @@ class Config:
         format: file format of the ads; webp and jpeg are lossy
         quality: of webp and jpeg, 1 to 100
         digital_source_type: IPTC term in the pictures' metadata
+        layers: write each ad as a file with layers too: ora (OpenRaster) or psd (extra `caig[psd]`)
     """
 
     out: Path = Path("out")
@@ -60,9 +61,14 @@ class Config:
     digital_source_type: Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"] = (
         "compositeWithTrainedAlgorithmicMedia"
     )
+    layers: Literal["ora", "psd"] | None = None
 
     def __post_init__(self) -> None:
         check_count(self.n)
+        if self.layers:
+            from caig.imaging.layered import check_layer_format
+
+            check_layer_format(self.layers)
         if not 1 <= self.quality <= 100:
             hint = "92 is hard to tell from lossless."
             raise InputError("quality", expected="1 to 100", got=str(self.quality), next_step=hint)
@@ -176,6 +182,7 @@ def _write_ad(
     data = encode(creative.image, config.format, source_type=config.digital_source_type, quality=config.quality)
     file = f"rank-{ad.rank}{SUFFIXES[config.format]}"
     (folder / file).write_bytes(data)
+    layered = _write_layers(config, ad, folder)
     return {
         "status": "done",
         "product_id": product.id,
@@ -184,6 +191,7 @@ def _write_ad(
         "rank": ad.rank,
         "file": f"{name}/{file}",
         "file_hash": content_hash(data),
+        "layers": layered and f"{name}/{layered}",
         "creative_id": creative.id,
         "description": creative.description.text,
         "description_author": creative.description.author,
@@ -196,6 +204,19 @@ def _write_ad(
         "fidelity": replace(creative.fidelity, psnr=None if core is None else _psnr(creative.image, data, core)),
         "seconds": {stage: round(seconds, 3) for stage, seconds in ad.seconds.items()},
     }
+
+
+def _write_layers(config: Config, ad: RankedAd, folder: Path) -> str | None:
+    """Write the ad's layers beside it and return the file's name; None when none are wanted."""
+    from caig.imaging.layered import encode_layers
+
+    if config.layers is None:
+        return None
+    if ad.creative.layers is None:
+        raise InputError("layers", expected="a pipeline that keeps them", got="none", next_step="Leave --layers out.")
+    file = f"rank-{ad.rank}.{config.layers}"
+    (folder / file).write_bytes(encode_layers(ad.creative.layers, config.layers))
+    return file
 
 
 def _core(config: Config, pipeline: Pipeline, product: Product) -> Core:

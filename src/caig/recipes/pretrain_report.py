@@ -1,11 +1,11 @@
-"""What a trained prompt model is worth: validity, match rate and variety, on products and nouns it never saw."""
+"""What a prompt model is worth (`caig evaluate prompt`): validity, match rate and variety, on unseen products."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -16,6 +16,7 @@ from caig.data.captions import setting_of
 from caig.data.everyday import categories, write_title
 from caig.models.mllm import load_mllm
 from caig.models.prompt_model import PromptModel
+from caig.models.protocols import PromptModel as Describer
 from caig.recipes.pretrain import Config
 from caig.recipes.pretrain_samples import read_photos
 from caig.recipes.training import Log
@@ -23,6 +24,7 @@ from caig.seeding import seed_for
 from caig.types import Estimate, Product
 
 ADS = 4  # descriptions a product, as `caig generate` asks for
+PHOTO_SIDE = 256  # as the pipeline shows products to a prompt model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,21 +38,28 @@ class Case:
 def write_report(config: Config, folder: Path, log: Log) -> None:
     """Measure the exported model and write `training.json` beside its weights."""
     model = PromptModel(*load_mllm(folder), name=folder.name)
-    estimates = [e for name, cases in conditions(config).items() for e in measure(model, name, cases, config.seed)]
-    for estimate in estimates:
+    estimates = []
+    for estimate in evaluate(model, config.data, cases=config.evaluate, seed=config.seed):
         log.write(**asdict(estimate))
+        estimates.append(estimate)
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
     record = {"recipe": "caig train prompt", "config": settings, "metrics": [asdict(e) for e in estimates]}
     (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def conditions(config: Config) -> dict[str, list[Case]]:
-    """Unseen products and nouns, with words and without: at most `config.evaluate` cases each."""
-    if not config.evaluate:
+def evaluate(prompt_model: Describer, data: Path, *, cases: int, seed: int) -> Iterator[Estimate]:
+    """Measure on at most `cases` cases per condition, one estimate after the other; none for 0 cases."""
+    for name, group in conditions(data, cases, seed).items():
+        yield from measure(prompt_model, name, group, seed)
+
+
+def conditions(data: Path, cases: int, seed: int) -> dict[str, list[Case]]:
+    """Unseen products and nouns, with words and without: at most `cases` cases each, no condition for 0."""
+    if not cases:
         return {}
-    tested = _products(config, "test")  # of categories whose photos training never saw
-    known = _products(config, "kept back")  # of categories whose photos it saw
-    nouns = _held_out_nouns(config)
+    tested = _products(data, "test", cases)  # of categories whose photos training never saw
+    known = _products(data, "kept back", cases)  # of categories whose photos it saw
+    nouns = _held_out_nouns(cases, seed)
     return {
         "test products": tested,
         "test products, words only": [_without(case, "image") for case in tested],
@@ -61,7 +70,7 @@ def conditions(config: Config) -> dict[str, list[Case]]:
     }
 
 
-def measure(model: PromptModel, name: str, cases: Sequence[Case], seed: int) -> list[Estimate]:
+def measure(model: Describer, name: str, cases: Sequence[Case], seed: int) -> list[Estimate]:
     """Validity, match rate of a single sample and of the four ads, and how often all four settings differ."""
     named = [[setting_of(d.text) for d in model.describe(case.product, ADS, seed=seed)] for case in cases]
     suits = [case.settings for case in cases]
@@ -94,8 +103,8 @@ def entropy(names: Sequence[str | None]) -> float:
     return -sum(n / len(names) * math.log2(n / len(names)) for n in counts.values())
 
 
-def _products(config: Config, share: str) -> list[Case]:
-    photos = read_photos(config.data, share, config.image)[: config.evaluate]
+def _products(data: Path, share: str, cases: int) -> list[Case]:
+    photos = read_photos(data, share, PHOTO_SIDE)[:cases]
     return [
         Case(
             product=Product(
@@ -110,11 +119,11 @@ def _products(config: Config, share: str) -> list[Case]:
     ]
 
 
-def _held_out_nouns(config: Config) -> list[Case]:
+def _held_out_nouns(cases: int, seed: int) -> list[Case]:
     """One title per held-out noun, in an order that spreads over the categories."""
-    rng = Random(seed_for(config.seed, "held-out nouns"))
+    rng = Random(seed_for(seed, "held-out nouns"))
     pairs = [(row, noun) for row in categories().values() for noun in row.held_out]
-    picked = rng.sample(pairs, min(config.evaluate, len(pairs)))
+    picked = rng.sample(pairs, min(cases, len(pairs)))
     return [
         Case(product=Product(id=noun, title=write_title(row, noun, rng), category=row.name), settings=row.settings)
         for row, noun in picked

@@ -44,6 +44,7 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path, self.started = path, time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
     def write(self, **fields: Any) -> None:
         rounded = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in fields.items()}

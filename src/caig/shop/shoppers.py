@@ -71,7 +71,8 @@ class World:
         pulls = np.array([tastes[ad.product.category] for ad in ads]).reshape(-1, len(GROUPS), len(NAMES))
         appeal = np.einsum("nk,ngk->ng", looks, self.attraction + pulls)
         appeal -= CURVATURE / 2 * (looks**2 - 1).sum(1, keepdims=True)
-        base = np.array([self.base_rate(ad.product) for ad in ads])
+        rates = {ad.product.id: self.base_rate(ad.product) for ad in {ad.product.id: ad for ad in ads}.values()}
+        base = np.array([rates[ad.product.id] for ad in ads])
         return base.reshape(-1, 1) * np.exp(RANGE * np.tanh(appeal / RANGE))
 
     @cached_property

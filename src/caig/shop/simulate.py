@@ -101,21 +101,21 @@ def simulate(
     _check(ads, impressions=impressions, days=days, positions=positions)
     ads = sorted(ads, key=lambda ad: ad.product.id)  # stable: a product's ads keep their order
     _, product = np.unique([ad.product.id for ad in ads], return_inverse=True)
-    ctr, counts = world.group_ctr(ads), np.zeros((2, len(ads)), np.int64)
-    rng = np.random.default_rng(seed_for(seed, "impressions"))
+    ctr, rng = world.group_ctr(ads), np.random.default_rng(seed_for(seed, "impressions"))
+    look_down = np.arange(1, positions + 1) ** (-POSITION_DECAY * position_bias)
     level, mix = _weather(days, np.random.default_rng(seed_for(seed, "weather")), drift)
-    slots = np.bincount(product) * np.exp(POPULARITY * rng.standard_normal(product[-1] + 1))
+    share = np.bincount(product) * np.exp(POPULARITY * rng.standard_normal(product[-1] + 1))
+    clicks = shows = np.zeros(len(ads), np.int64)
     parts = []
     for day, size in enumerate(rng.multinomial(impressions, np.full(days, 1 / days))):
-        traffic = Traffic(product=product, clicks=counts[0], impressions=counts[1], positions=positions)
-        shown = _slots(size, slots / slots.sum(), positions, mix[day], rng)
-        shown["ad"], shown["propensity"] = _choose(policy(traffic), product, shown, rng)
-        chance = level[day] * ctr[shown["ad"], shown["group"]]
-        if position_bias:
-            chance *= shown["position"] ** -POSITION_DECAY
-        shown["clicked"] = rng.random(size) < chance
+        chances = policy(Traffic(product=product, clicks=clicks, impressions=shows, positions=positions))
+        shown = _slots(size, share / share.sum(), positions, mix[day], rng)
+        ad, shown["propensity"] = _choose(chances, product, shown, rng)
+        chance = level[day] * ctr[ad, shown["group"]] * look_down[shown["position"] - 1]
+        shown |= {"ad": ad, "clicked": rng.random(size) < chance}
         shown["at"] = day * DAY + np.sort(rng.integers(DAY, size=size))
-        counts = counts + [np.bincount(shown["ad"][rows], minlength=len(ads)) for rows in (shown["clicked"], slice(None))]
+        clicks = clicks + np.bincount(ad[shown["clicked"]], minlength=len(ads))
+        shows = shows + np.bincount(ad, minlength=len(ads))
         parts.append(shown)
     log = _table({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, ads)
     return _with_orders(log, ads, np.random.default_rng(seed_for(seed, "orders"))) if conversions else log
@@ -150,9 +150,7 @@ def _slots(size: int, share: Floats, positions: int, mix: Floats, rng: np.random
     }
 
 
-def _choose(
-    chances: Floats, product: Ints, slots: dict[str, NDArray], rng: np.random.Generator
-) -> tuple[Ints, Floats]:
+def _choose(chances: Floats, product: Ints, slots: dict[str, NDArray], rng: np.random.Generator) -> tuple[Ints, Floats]:
     """Draw each slot's ad from the chances f64[positions, C] within its product; returns (ad, its chance)."""
     products = product[-1] + 1
     totals = np.array([np.bincount(product, row, products) for row in chances])

@@ -45,7 +45,7 @@ def view(image: Pixels, mask: Alpha) -> View:
     """
     if image.shape != (*mask.shape, 3):
         got = f"a picture of shape {image.shape} with a mask of shape {mask.shape}"
-        raise InputError("mask", expected="u8[H, W, 3] and f32[H, W]", got=got, next_step="Give the picture's own mask.")
+        raise InputError("mask", expected="u8[H, W, 3] and f32[H, W]", got=got, next_step="Give its own mask.")
     rgb, inside = (_resize(pixels.astype(np.float32)) for pixels in (image, mask))
     product = inside > 0.5
     near, ring = (_grow(product, by) for by in (2, round(min(product.shape) / 12)))

@@ -1,4 +1,4 @@
-"""Train the background model: autoencoder, then text-conditioned inpainting UNet, then ControlNet.
+"""Train the background model: autoencoder, its decoder, then text-conditioned inpainting UNet, then ControlNet.
 
 Differs from the paper: CAIG takes a ready Stable Diffusion 1.5 with a canny ControlNet; this recipe trains the same
 classes from nothing on rendered scenes, so that a painter can ship in the package. The painter is conditioned on the
@@ -17,7 +17,7 @@ from caig.errors import InputError
 if TYPE_CHECKING:
     from diffusers import StableDiffusionControlNetInpaintPipeline
 
-Leg = Literal["autoencoder", "unet", "controlnet"]
+Leg = Literal["autoencoder", "decoder", "unet", "controlnet"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +31,28 @@ class Config:
     start_from: str | None = None
     """Name of a background checkpoint whose weights, sizes and tokenizer the run starts from; None: from nothing.
     A leg of 0 steps keeps them."""
-    legs: tuple[Leg, ...] = ("autoencoder", "unet", "controlnet")
+    legs: tuple[Leg, ...] = ("autoencoder", "decoder", "unet", "controlnet")
     """Which legs to run now; each needs the ones before it."""
-    autoencoder_steps: int = 6000
+    autoencoder_steps: int = 5400
     """Steps of 65,536 pixels each."""
     autoencoder_channels: tuple[int, int, int, int] = (32, 64, 128, 128)
     """Channels per level, multiples of 16."""
     autoencoder_lr: float = 8e-4
     kl_weight: float = 3e-4
     """Weight of the latent prior, per latent value."""
-    coarse_unet_steps: int = 4000
+    decoder_steps: int = 600
+    """Steps of 65,536 pixels each, of the decoder alone on noised latents."""
+    decoder_noise: float = 0.4
+    """Most noise on a latent, whose own deviation is 1, that the decoder learns to see through."""
+    decoder_enlarged: float = 0.5
+    """Share of the decoder's steps on enlarged latents of a picture half the size."""
+    coarse_unet_steps: int = 6000
     """First UNet steps, at half resolution: layout is learned there at a quarter of the price."""
-    unet_steps: int = 3500
-    """UNet steps at full resolution."""
+    unet_steps: int = 2500
+    """UNet steps at full resolution, every fourth still at half; each phase has a learning-rate schedule of its own."""
+    refined_timesteps: int = 600
+    """Full resolution learns mostly the timesteps below this one, of 1,000: sampling paints at half resolution first
+    and refines from there."""
     unet_channels: tuple[int, int, int] = (64, 160, 256)
     """Channels per level, multiples of 16."""
     unet_batch: int = 16
@@ -71,12 +80,15 @@ def run(config: Config) -> Path:
 
     from caig.recipes.background.autoencoder import train_autoencoder
     from caig.recipes.background.controlnet import train_controlnet
+    from caig.recipes.background.decoder import train_decoder
     from caig.recipes.background.export import export
     from caig.recipes.background.unet import train_unet
 
     torch.set_num_threads(config.threads)
     if "autoencoder" in config.legs:
         train_autoencoder(config)
+    if "decoder" in config.legs:
+        train_decoder(config)
     if "unet" in config.legs:
         train_unet(config)
     if "controlnet" not in config.legs:
@@ -87,6 +99,7 @@ def run(config: Config) -> Path:
 
 def starting_point(config: Config) -> StableDiffusionControlNetInpaintPipeline | None:
     """The checkpoint that `config.start_from` names, in fp32, with the recipe's dropout; None when it names none."""
+    import torch
     from diffusers import StableDiffusionControlNetInpaintPipeline, UNet2DConditionModel
 
     from caig.models.hub import resolve
@@ -94,8 +107,10 @@ def starting_point(config: Config) -> StableDiffusionControlNetInpaintPipeline |
     if config.start_from is None:
         return None
     folder = resolve(config.start_from, "background")
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dropout=config.dropout)
-    return StableDiffusionControlNetInpaintPipeline.from_pretrained(folder, unet=unet, safety_checker=None)
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dropout=config.dropout, dtype=torch.float32)
+    return StableDiffusionControlNetInpaintPipeline.from_pretrained(
+        folder, unet=unet, dtype=torch.float32, safety_checker=None
+    )
 
 
 def finished_state(config: Config, leg: Leg, steps: int) -> dict[str, Any] | None:

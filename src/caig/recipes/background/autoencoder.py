@@ -1,11 +1,13 @@
-"""Leg 1 of the background recipe: the autoencoder, on crops.
+"""Leg 1 of the background recipe: the autoencoder, on crops of scenes and of masked pictures.
 
 Loss: L1 + 0.5 · L1 of image gradients + KL; no GAN (it needs far more steps than a CPU has). A quarter of the steps
 train scale equivariance (arXiv 2502.09509): averaged latents must decode to the averaged picture, which makes latents
-that diffuse well at both resolutions of the UNet leg. The last tenth trains the decoder alone on whole pictures.
+that diffuse well at both resolutions of the UNet leg.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,17 +17,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caig.data.scenes import read_scenes
-from caig.models.background_parts import build_autoencoder
-from caig.recipes.background import Config, starting_point
+from caig.models.background_parts import build_autoencoder, fold_latent_statistics
+from caig.recipes.background import Config, finished_state, starting_point
 from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 
+GRADIENT_WEIGHT = 0.5
+PIXELS = 65536  # a step
 GREY = 128  # what the pipeline puts where it will paint (0 in -1..1)
 
 
 def train_autoencoder(config: Config) -> None:
     """Train from the last checkpoint to `config.autoencoder_steps`; writes `autoencoder.pt`."""
-    pictures = load_pictures(config)
+    pictures, masked = load_pictures(config), load_masked_pictures(config)
     model = build_seeded(config)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.autoencoder_lr, weight_decay=1e-4, betas=(0.9, 0.99), fused=True
@@ -40,9 +44,10 @@ def train_autoencoder(config: Config) -> None:
     for step in range(start, config.autoencoder_steps):
         for group in optimizer.param_groups:
             group["lr"] = config.autoencoder_lr * cosine_with_warmup(step, config.autoencoder_steps, 100)
-        finishing = step >= 0.9 * config.autoencoder_steps
-        losses = autoencoder_losses(model, pictures, config, step, finishing=finishing)
-        loss = losses["l1"] + 0.5 * losses["gradient"] + config.kl_weight * losses["kl"]
+        rng = np.random.default_rng([config.seed, 1, step])
+        target = draw_crops(pictures, masked, rng)
+        losses = autoencoder_losses(model, target, config, step)
+        loss = losses["l1"] + GRADIENT_WEIGHT * losses["gradient"] + config.kl_weight * losses["kl"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -64,12 +69,13 @@ def build_seeded(config: Config) -> AutoencoderKL:
 
 
 def load_pictures(config: Config) -> list[NDArray[np.uint8]]:
-    """Decode training scenes, and each one's masked picture (product on grey): u8[H, W, 3] each, in turn."""
-    pictures = []
-    for scene in read_scenes(config.data):
-        if scene.split == "train":
-            pictures += [scene.image(), masked_picture(scene.cutout())]
-    return pictures
+    """The training scenes' pictures, u8[H, W, 3] each."""
+    return [scene.image() for scene in read_scenes(config.data) if scene.split == "train"]
+
+
+def load_masked_pictures(config: Config) -> list[NDArray[np.uint8]]:
+    """The training scenes' masked pictures (product on grey), u8[H, W, 3] each."""
+    return [masked_picture(scene.cutout()) for scene in read_scenes(config.data) if scene.split == "train"]
 
 
 def masked_picture(cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -77,17 +83,19 @@ def masked_picture(cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(cutout[..., 3:] > 127, cutout[..., :3], np.uint8(GREY))
 
 
-def autoencoder_losses(
-    model: AutoencoderKL, pictures: list[NDArray[np.uint8]], config: Config, step: int, *, finishing: bool
-) -> dict[str, Tensor]:
-    """Losses of one step; draws depend on (seed, step) alone."""
-    rng = np.random.default_rng([config.seed, 1, step])
+def draw_crops(pictures: list[NDArray[np.uint8]], masked: list[NDArray[np.uint8]], rng: np.random.Generator) -> Tensor:
+    """65,536 pixels of crops of 64 or 128 a side, one in five from a masked picture."""
+    side = int(rng.choice([64, 64, 128]))
+    pools = [masked if rng.random() < 0.2 else pictures for _ in range(PIXELS // side**2)]
+    return crops([pool[rng.integers(len(pool))] for pool in pools], rng, side)
+
+
+def autoencoder_losses(model: AutoencoderKL, target: Tensor, config: Config, step: int) -> dict[str, Tensor]:
+    """Losses of one step on crops `target`; draws depend on (seed, step) alone."""
     generator = torch.Generator().manual_seed(seed_for(config.seed, "autoencoder", step))
-    target = crops(pictures, rng, side=256 if finishing else int(rng.choice([64, 64, 128])))
-    with torch.set_grad_enabled(not finishing):
-        posterior = model.encode(target).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
-        latents = posterior.sample(generator)
-    if not finishing and step > 500 and rng.random() < 0.25:
+    posterior = model.encode(target).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
+    latents = posterior.sample(generator)
+    if step > 500 and torch.rand(1, generator=generator) < 0.25:
         latents, target = F.avg_pool2d(latents, 2), F.avg_pool2d(target, 2)
     painted = model.decode(latents).sample  # pyright: ignore[reportAttributeAccessIssue]
     kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
@@ -101,15 +109,40 @@ def gradient_loss(painted: Tensor, target: Tensor) -> Tensor:
     return across + down
 
 
-def crops(pictures: list[NDArray[np.uint8]], rng: np.random.Generator, *, side: int) -> Tensor:
-    """65,536 pixels of random crops as f32[N, 3, side, side] in -1..1: one in five from a masked picture."""
+def crops(pictures: Sequence[NDArray[np.uint8]], rng: np.random.Generator, side: int) -> Tensor:
+    """A random crop of each picture, perhaps mirrored: f32[N, 3, side, side] in -1..1."""
     batch = []
-    for _ in range(65536 // side**2):
-        picture = pictures[2 * rng.integers(len(pictures) // 2) + (rng.random() < 0.2)]
+    for picture in pictures:
         height, width = picture.shape[:2]
-        side_y, side_x = min(side, height // 16 * 16), min(side, width // 16 * 16)
-        y, x = rng.integers(height - side_y + 1), rng.integers(width - side_x + 1)
-        crop = picture[y : y + side_y, x : x + side_x]
+        y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
+        crop = picture[y : y + side, x : x + side]
         batch.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
-    pixels = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
+    return as_tensor(batch)
+
+
+def as_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
+    """u8[H, W, 3] pictures of one size to f32[N, 3, H, W] in -1..1."""
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
     return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def finished_autoencoder(config: Config) -> AutoencoderKL:
+    """The trained autoencoder with standard latents: mean 0 and deviation 1 per channel over training pictures."""
+    model = build_seeded(config)
+    if state := finished_state(config, "autoencoder", config.autoencoder_steps):
+        model.load_state_dict(state["model"])
+    model.eval().requires_grad_(False)
+    square = [picture for picture in load_pictures(config) if picture.shape[0] == picture.shape[1]][:256]
+    latents = encode_pictures(model, square)
+    fold_latent_statistics(model, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
+    return model
+
+
+@torch.no_grad()
+def encode_pictures(autoencoder: AutoencoderKL, pictures: list[NDArray[np.uint8]], batch: int = 16) -> Tensor:
+    """Latent means f32[N, 4, h, w] of u8[H, W, 3] pictures of one size."""
+    latents = []
+    for start in range(0, len(pictures), batch):
+        pixels = as_tensor(pictures[start : start + batch])
+        latents.append(autoencoder.encode(pixels).latent_dist.mode())  # pyright: ignore[reportAttributeAccessIssue]
+    return torch.cat(latents)

@@ -1,4 +1,4 @@
-"""Leg 3 of the background recipe: a canny ControlNet over the frozen painter, at full resolution."""
+"""Leg 4 of the background recipe: a canny ControlNet over the frozen painter, at both resolutions in turn."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor
 
-from caig.data.scenes import read_scenes
+from caig.data.scenes import SceneRecord, read_scenes
 from caig.models.background_parts import build_controlnet
 from caig.recipes.background import Config, finished_state, starting_point
-from caig.recipes.background.unet import Batch, Painter, Sampler, finished_autoencoder, finished_painter, loss_of
-from caig.recipes.background.views import FULL_SIZES, encoded_views
+from caig.recipes.background.autoencoder import finished_autoencoder
+from caig.recipes.background.unet import Batch, Painter, Sampler, finished_painter, loss_of
+from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, encoded_views
 from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 
@@ -20,8 +21,6 @@ def train_controlnet(config: Config) -> None:
     scenes = [scene for scene in read_scenes(config.data) if scene.split == "train"]
     painter = finished_painter(config, scenes)
     controlnet = fresh_controlnet(config, painter)
-    views = encoded_views(config, finished_autoencoder(config), scenes, "full", FULL_SIZES)
-    sampler = Sampler(config, scenes, views, leg=5)
     optimizer = torch.optim.AdamW(controlnet.parameters(), lr=config.controlnet_lr, weight_decay=1e-2, fused=True)
     average, start = MovingAverage(controlnet, config.ema_decay), 0
     path, log, losses = config.out / "controlnet.pt", Log(config.out / "log.jsonl"), []
@@ -29,10 +28,11 @@ def train_controlnet(config: Config) -> None:
         controlnet.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         average.shadow, start = state["average"], state["step"]
+    samplers = draw_from(config, scenes) if start < config.controlnet_steps else ()
     for step in range(start, config.controlnet_steps):
         for group in optimizer.param_groups:
             group["lr"] = config.controlnet_lr * cosine_with_warmup(step, config.controlnet_steps, 50)
-        batch = sampler.draw(step, config.unet_batch)
+        batch = samplers[step % 2].draw(step, config.unet_batch)
         loss = loss_of(batch, controlled(painter, controlnet, batch))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -46,6 +46,14 @@ def train_controlnet(config: Config) -> None:
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.controlnet_steps:
             state = {"model": controlnet.state_dict(), "optimizer": optimizer.state_dict()}
             save_checkpoint(path, {**state, "average": average.shadow, "step": step + 1})
+
+
+def draw_from(config: Config, scenes: list[SceneRecord]) -> tuple[Sampler, Sampler]:
+    """Samplers of half and of full resolution, as sampling uses them."""
+    autoencoder = finished_autoencoder(config)
+    coarse = encoded_views(config, autoencoder, scenes, "coarse", COARSE_SIZES)
+    full = encoded_views(config, autoencoder, scenes, "full", FULL_SIZES)
+    return Sampler(config, scenes, coarse, 5), Sampler(config, scenes, full, 5, config.refined_timesteps)
 
 
 def controlled(painter: Painter, controlnet: ControlNetModel, batch: Batch) -> Tensor:

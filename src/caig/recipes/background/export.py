@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from diffusers import StableDiffusionControlNetInpaintPipeline
@@ -13,9 +13,10 @@ from caig.models.background_model import Sampling
 from caig.models.background_parts import build_scheduler
 from caig.recipes.background import Config
 from caig.recipes.background.controlnet import finished_controlnet
-from caig.recipes.background.unet import finished_autoencoder, finished_painter
+from caig.recipes.background.decoder import finished_decoder
+from caig.recipes.background.unet import finished_painter
 
-SAMPLING = Sampling(steps=10, guidance=2.0, native_side=256, erode=2)
+SAMPLING = Sampling(steps=10, guidance=2.0, native_side=256, erode=2, refine=500)
 
 
 def export(config: Config) -> Path:
@@ -23,7 +24,7 @@ def export(config: Config) -> Path:
     scenes = [scene for scene in read_scenes(config.data) if scene.split == "train"]
     painter = finished_painter(config, scenes)
     pipeline = StableDiffusionControlNetInpaintPipeline(
-        vae=finished_autoencoder(config),
+        vae=finished_decoder(config),
         text_encoder=painter.text_encoder,
         tokenizer=painter.tokenizer,
         unet=painter.unet,
@@ -34,7 +35,8 @@ def export(config: Config) -> Path:
         requires_safety_checker=False,
     )
     folder = config.out / "model"
-    write_pipeline(pipeline, folder, SAMPLING)
+    learned = config.decoder_steps > 0 and config.decoder_enlarged > 0
+    write_pipeline(pipeline, folder, replace(SAMPLING, enlarges=learned))
     (folder / "training.json").write_text(json.dumps(_training_record(config), indent=2) + "\n")
     return folder
 

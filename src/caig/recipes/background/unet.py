@@ -1,4 +1,8 @@
-"""Leg 2 of the background recipe: text encoder and inpainting UNet, jointly, first at half resolution.
+"""Leg 3 of the background recipe: text encoder and inpainting UNet, jointly, first at half resolution.
+
+Pictures are painted at half resolution and refined at full resolution from a noised enlargement (`Sampling.refine`),
+so the costly phase at full resolution is spent on the lower noise levels; the rest keep a small share, for pipelines
+that paint at one resolution only.
 
 v-prediction with zero-terminal SNR. Loss weight per step min(SNR + 1, 5) / (SNR + 1): the usual min-SNR weight for
 v-prediction, min(SNR, 5) / (SNR + 1) (arXiv 2303.09556), is 0 where the SNR is, and would starve the first steps.
@@ -24,15 +28,18 @@ from caig.models.background_parts import (
     build_text_encoder,
     build_tokenizer,
     build_unet,
-    fold_latent_statistics,
 )
 from caig.recipes.background import Config, finished_state, starting_point
-from caig.recipes.background.autoencoder import build_seeded, load_pictures
-from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, Views, encode_pictures, encoded_views
+from caig.recipes.background.autoencoder import finished_autoencoder
+from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, Views, encoded_views
 from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
+from caig.types import Size
 
 VALIDATION_EVERY = 500
+WHOLE_RANGE = 0.15  # share of full-resolution samples at any timestep
+WARMUP = 200
+COARSE_EVERY = 4  # steps at full resolution that keep half resolution in mind
 
 
 class Painter(nn.Module):
@@ -65,10 +72,15 @@ class Batch:
 
 
 class Sampler:
-    """Draws noised batches from encoded views; every draw depends on (seed, leg, step) alone."""
+    """Draws noised batches from encoded views; every draw depends on (seed, leg, step) alone.
 
-    def __init__(self, config: Config, scenes: list[SceneRecord], views: dict[str, Views], leg: int) -> None:
-        self.config, self.scenes, self.views, self.leg = config, scenes, views, leg
+    Timesteps lie below `below`, but for a share of `WHOLE_RANGE`.
+    """
+
+    def __init__(
+        self, config: Config, scenes: list[SceneRecord], views: dict[str, Views], leg: int, below: int = 1000
+    ) -> None:
+        self.config, self.scenes, self.views, self.leg, self.below = config, scenes, views, leg, below
         self.noise = DDPMScheduler.from_config(build_scheduler().config)
         self.shapes = sorted(views)
         counts = np.array([len(views[shape].scene) for shape in self.shapes], float)
@@ -79,7 +91,7 @@ class Sampler:
         generator = torch.Generator().manual_seed(seed_for(self.config.seed, self.leg, step))
         views = self.views[self.shapes[rng.choice(len(self.shapes), p=self.shares)]]
         rows = torch.from_numpy(rng.integers(len(views.scene), size=size))
-        clean, timesteps = views.target[rows].float(), torch.randint(0, 1000, (size,), generator=generator)
+        clean, timesteps = views.target[rows].float(), self._timesteps(size, generator)
         noise = torch.randn(clean.shape, generator=generator)
         noisy = self.noise.add_noise(clean, noise, timesteps)
         snr = self.noise.alphas_cumprod[timesteps] / (1 - self.noise.alphas_cumprod[timesteps])
@@ -92,6 +104,11 @@ class Sampler:
             edges=views.edges[rows],
             texts=self._texts(views.scene[rows], random.Random(int(rng.integers(2**62)))),
         )
+
+    def _timesteps(self, size: int, generator: torch.Generator) -> Tensor:
+        whole = torch.rand(size, generator=generator) < WHOLE_RANGE
+        drawn = torch.rand(size, generator=generator) * torch.where(whole, 1000, self.below)
+        return drawn.long()
 
     def _texts(self, indices: Tensor, rng: random.Random) -> list[str]:
         return [
@@ -133,10 +150,10 @@ def train_unet(config: Config) -> None:
         optimizer.load_state_dict(state["optimizer"])
         average.shadow, start = state["average"], state["step"]
     total, losses = config.coarse_unet_steps + config.unet_steps, []
-    for step, sampler, check in _plan(config, autoencoder, scenes, held_out, start):
+    for step, sampler, check, share in _plan(config, autoencoder, scenes, held_out, start):
         painter.train()
         for group in optimizer.param_groups:
-            group["lr"] = config.unet_lr * cosine_with_warmup(step, total, 200)
+            group["lr"] = config.unet_lr * share
         torch.manual_seed(seed_for(config.seed, "dropout", step))  # dropout knows no other generator
         batch = sampler.draw(step, config.unet_batch)
         loss = loss_of(batch, painter.unet(batch.inputs, batch.timesteps, painter.encode_text(batch.texts)).sample)
@@ -158,20 +175,25 @@ def train_unet(config: Config) -> None:
 
 def _plan(
     config: Config, autoencoder: AutoencoderKL, scenes: list[SceneRecord], held_out: list[SceneRecord], start: int
-) -> Iterator[tuple[int, Sampler, Sampler]]:
-    """Yield (step, training sampler, validation sampler) from `start` on; views are encoded when a phase begins."""
-    total = config.coarse_unet_steps + config.unet_steps
-    for name, sizes, first, last in (
-        ("coarse", COARSE_SIZES, 0, config.coarse_unet_steps),
-        ("full", FULL_SIZES, config.coarse_unet_steps, total),
-    ):
-        if start >= last:
-            continue
-        sampler = Sampler(config, scenes, encoded_views(config, autoencoder, scenes, name, sizes), leg=3)
+) -> Iterator[tuple[int, Sampler, Sampler, float]]:
+    """Yield (step, training sampler, validation sampler, share of the learning rate) from `start` on."""
+
+    def samplers(name: str, sizes: dict[str, Size], below: int = 1000) -> tuple[Sampler, Sampler]:
+        views = encoded_views(config, autoencoder, scenes, name, sizes)
         checked = encoded_views(config, autoencoder, held_out, f"{name}-validation", sizes)
-        check = Sampler(config, held_out, checked, leg=4)
-        for step in range(max(start, first), last):
-            yield step, sampler, check
+        return Sampler(config, scenes, views, 3, below), Sampler(config, held_out, checked, 4)
+
+    coarse, total = config.coarse_unet_steps, config.coarse_unet_steps + config.unet_steps
+    if start >= total:
+        return
+    small, small_check = samplers("coarse", COARSE_SIZES)
+    for step in range(start, coarse):
+        yield step, small, small_check, cosine_with_warmup(step, coarse, WARMUP)
+    if config.unet_steps:
+        full, full_check = samplers("full", FULL_SIZES, config.refined_timesteps)
+        for step in range(max(start, coarse), total):
+            sampler = small if step % COARSE_EVERY == 0 else full
+            yield step, sampler, full_check, cosine_with_warmup(step - coarse, config.unet_steps, WARMUP)
 
 
 @torch.no_grad()
@@ -204,18 +226,6 @@ def vocabulary_phrases() -> list[str]:
     tables = (words.floors, words.backdrops, words.props, words.lights, words.blur)
     settings = [phrase for setting in words.settings.values() for phrase in setting.phrases]
     return [*settings, *words.raised, *(phrase for table in tables for row in table.values() for phrase in row)]
-
-
-def finished_autoencoder(config: Config) -> AutoencoderKL:
-    """The trained autoencoder with standard latents: mean 0 and deviation 1 per channel over training pictures."""
-    model = build_seeded(config)
-    if state := finished_state(config, "autoencoder", config.autoencoder_steps):
-        model.load_state_dict(state["model"])
-    model.eval().requires_grad_(False)
-    square = [picture for picture in load_pictures(config)[::2] if picture.shape[0] == picture.shape[1]][:256]
-    latents = encode_pictures(model, square)
-    fold_latent_statistics(model, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
-    return model
 
 
 def finished_painter(config: Config, scenes: list[SceneRecord]) -> Painter:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from caig.data.scenes import SceneRecord
 from caig.imaging.edges import product_edges
 from caig.recipes.background import Config
-from caig.recipes.background.autoencoder import GREY
+from caig.recipes.background.autoencoder import GREY, encode_pictures
 from caig.recipes.training import load_checkpoint, save_checkpoint
 
 FULL_SIZES = {"square": (256, 256), "wide": (352, 192), "tall": (192, 352)}
@@ -135,14 +135,3 @@ def _encode(autoencoder: AutoencoderKL, windows: list[Window], index: Tensor, co
         edges=torch.from_numpy(np.stack([window.edges for window in windows])),
         scene=index,
     )
-
-
-@torch.no_grad()
-def encode_pictures(autoencoder: AutoencoderKL, pictures: list[NDArray[np.uint8]], batch: int = 16) -> Tensor:
-    """Latent means f32[N, 4, h, w] of u8[H, W, 3] pictures of one size."""
-    latents = []
-    for start in range(0, len(pictures), batch):
-        pixels = torch.from_numpy(np.stack(pictures[start : start + batch])).permute(0, 3, 1, 2).float() / 127.5 - 1
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        latents.append(autoencoder.encode(pixels).latent_dist.mode())  # pyright: ignore[reportAttributeAccessIssue]
-    return torch.cat(latents)

@@ -1,0 +1,28 @@
+"""`caig evaluate prompt`: a model measured on what its training never saw, one line per estimate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from caig.cli import options
+
+Data = Annotated[Path, Parameter(help="Folder of rendered products and scenes.")]
+Cases = Annotated[int, Parameter(help="Products or nouns per condition, at most.")]
+
+
+def prompt(
+    *, data: Data, prompt_model: options.PromptName = "embedded", cases: Cases = 100, seed: options.Seed = 0
+) -> None:
+    """Print valid-description rate, match rate and variety, each with its 95 % interval over products.
+
+    A description matches when the setting that it names suits the product's category.
+    """
+    from caig.models.hub import load_model
+    from caig.recipes.pretrain_report import evaluate
+
+    options.quiet()
+    for estimate in evaluate(load_model(prompt_model, "prompt"), data, cases=cases, seed=seed):
+        print(estimate, flush=True)

@@ -1,0 +1,75 @@
+"""`caig shop`: the simulated shop, where every true CTR is known. It predicts nothing about real shoppers."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+STUDIES = ("learnability",)
+
+
+def simulate(
+    *,
+    scenes: Annotated[Path, Parameter(help="Folder of scene tars.")],
+    out: Annotated[Path, Parameter(help="Log to write, .parquet; two tables per creative are named after it.")],
+    world_seed: Annotated[int, Parameter(help="Which world: its shoppers' tastes.")] = 0,
+    impressions: Annotated[int, Parameter(help="Per picture, on average.")] = 2500,
+    policy: Annotated[
+        Literal["uniform", "adaptive"], Parameter(help="adaptive: traffic shifts to what was clicked.")
+    ] = "uniform",
+    days: Annotated[int, Parameter(help="How long the shop is open.")] = 7,
+    positions: Annotated[int, Parameter(help="Slots of a page.")] = 4,
+    position_bias: Annotated[bool, Parameter(negative=(), help="Lower positions are seen less.")] = False,
+    drift: Annotated[bool, Parameter(negative=(), help="CTRs and the mix of groups change by day.")] = False,
+    conversions: Annotated[bool, Parameter(negative=(), help="Also log orders and their value.")] = False,
+    seed: Annotated[int, Parameter(help="Of the traffic and the clicks; the same seed gives the same log.")] = 0,
+) -> None:
+    """Show rendered scenes to simulated shoppers and log every impression.
+
+    Writes OUT (impression_id, product_id, creative_id, at, clicked, position, propensity, group), OUT's name with
+    -creatives.csv (counts per creative, for `caig train reward --clicks`) and with -truth.csv (true CTRs, for --truth).
+    """
+    from caig.data.scenes import read_scenes
+    from caig.shop.shoppers import World
+    from caig.shop.simulate import Adaptive, simulate, uniform
+    from caig.studies.shelf import ad_of, write_log
+
+    shelf, world = read_scenes(scenes), World(world_seed)
+    ads = [ad_of(scene) for scene in shelf]
+    log = simulate(
+        world,
+        ads,
+        uniform if policy == "uniform" else Adaptive(),
+        impressions * len(ads),
+        seed=seed,
+        days=days,
+        positions=positions,
+        position_bias=position_bias,
+        drift=drift,
+        conversions=conversions,
+    )
+    print(*write_log(log, world, ads, shelf, out), sep="\n")
+
+
+def _command(study: str) -> Callable[..., None]:
+    """A command whose options are the fields of `caig.studies.<study>.Config`; prints one estimate or path a line."""
+    module = importlib.import_module(f"caig.studies.{study}")
+
+    def run(*, config: Any) -> None:
+        found = module.run(config)
+        print(*(found if isinstance(found, list) else [found]), sep="\n")
+
+    run.__annotations__ = {"config": Annotated[module.Config, Parameter(name="*", negative_iterable=())]}
+    run.__doc__ = module.__doc__
+    return run
+
+
+def __getattr__(name: str) -> Any:
+    """Make a study's command, or `sheets`, when the command line asks for it, importing that study only."""
+    if name not in (*STUDIES, "sheets"):
+        raise AttributeError(name)
+    return _command(name)

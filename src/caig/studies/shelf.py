@@ -1,0 +1,57 @@
+"""Rendered scenes on the simulated shop's shelf, and the click log of what happened there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from caig.data.scenes import SceneRecord, read_scenes
+from caig.errors import InputError
+from caig.shop.shoppers import Ad, World
+from caig.types import Product
+
+
+def ad_of(scene: SceneRecord) -> Ad:
+    """Measure one scene; its product's mask is the neutral pass's alpha. InputError names a scene without product."""
+    about = scene.product
+    product = Product(
+        id=about["id"], title=about["title"], category=about["category"], attributes={"price": about["price"]}
+    )
+    try:
+        return Ad.of(scene.id, scene.image(), scene.cutout()[..., 3].astype(np.float32) / 255, product)
+    except InputError as error:
+        hint = "Render the scene again."
+        raise InputError(f"scene {scene.id}", expected=error.expected, got=error.got, next_step=hint) from error
+
+
+def read_ads(scenes: Path) -> list[Ad]:
+    """Measure every scene of a folder, in order of id: about 30 ms each."""
+    return [ad_of(scene) for scene in read_scenes(scenes)]
+
+
+def counts(log: pl.DataFrame, ads: Sequence[Ad]) -> pl.DataFrame:
+    """product_id, creative_id, impressions and clicks of each of `ads`, in their order; 0 where none was shown."""
+    shown = pl.DataFrame({"product_id": [ad.product.id for ad in ads], "creative_id": [ad.id for ad in ads]})
+    seen = log.group_by("creative_id").agg(impressions=pl.len().cast(pl.Int64), clicks=pl.col("clicked").sum())
+    found = shown.join(seen, on="creative_id", how="left", maintain_order="left")
+    return found.with_columns(pl.col("impressions", "clicks").fill_null(0).cast(pl.Int64))
+
+
+def write_log(
+    log: pl.DataFrame, world: World, ads: Sequence[Ad], scenes: Sequence[SceneRecord], out: Path
+) -> list[Path]:
+    """Write `out` (one row per impression) and beside it, named after it, two tables with one row per creative.
+
+    `-creatives.csv`: product_id, creative_id, image (`archive.tar#member`), impressions, clicks: all that a reward
+    model may learn from. `-truth.csv`: product_id, creative_id, ctr: for judging it afterwards, never for learning.
+    """
+    table = counts(log, ads).with_columns(image=pl.Series([f"{s.archive}#{s.id}.image.webp" for s in scenes]))
+    creatives, truth = (out.with_name(f"{out.stem}-{name}.csv") for name in ("creatives", "truth"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    log.write_parquet(out)
+    table.select("product_id", "creative_id", "image", "impressions", "clicks").write_csv(creatives)
+    table.select("product_id", "creative_id", ctr=pl.Series(world.ctr(ads))).write_csv(truth, float_precision=6)
+    return [out, creatives, truth]
