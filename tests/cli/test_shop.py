@@ -26,9 +26,9 @@ def test_simulate_writes_a_log_that_the_reward_recipe_reads(caig: Callable) -> N
     assert done.out.split() == ["logs/w3.parquet", "logs/w3-creatives.csv", "logs/w3-truth.csv"]
     log = pl.read_parquet("logs/w3.parquet")
     assert len(log) == 14 * 2500
-    read = read_clicks(Path("logs/w3-creatives.csv"), roots=[Path(SCENES)])
+    read = read_clicks(Path("logs/w3-creatives.csv"), images=[Path(SCENES)])
     assert len(read.creatives) == 14 and not read.rejected
-    assert read.creatives[0].image == "scenes-00.tar#s000244.image.webp"
+    assert {c.creative_id: c.image for c in read.creatives}["s000244"] == "scenes-00.tar#s000244.image.webp"
     assert sum(c.counts.impressions for c in read.creatives) == len(log)
     assert sum(c.counts.clicks for c in read.creatives) == log["clicked"].sum()
     assert all(0.005 <= float(row["ctr"]) <= 0.10 for row in rows("logs/w3-truth.csv"))

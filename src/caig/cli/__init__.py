@@ -36,6 +36,8 @@ shop = App(name="shop", help="A simulated shop, where true CTRs are known; it pr
 shop.command("caig.cli.shop:simulate", name="simulate", help="Show rendered scenes to shoppers and log the clicks.")
 shop.command("caig.cli.shop:sheets", name="sheet", help="Lay out what a world's shoppers like most and least.")
 study = App(name="study", help="Ask the shop what a method is worth.")
+study.command("caig.cli.shop:ceiling", name="ceiling", help="Is the noise ceiling of click labels right?")
+study.command("caig.cli.shop:confounding", name="confounding", help="Does correcting click logs undo confounding?")
 study.command("caig.cli.shop:learnability", name="learnability", help="Can tastes be learned from clicks?")
 shop.command(study)
 app.command(shop)

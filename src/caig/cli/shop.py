@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-STUDIES = ("learnability",)
+STUDIES = ("ceiling", "confounding", "learnability")
 
 
 def simulate(

@@ -33,6 +33,7 @@ from caig.seeding import seed_for
 from caig.shop.shoppers import Ad, World
 from caig.shop.simulate import Adaptive, Traffic, simulate, uniform
 from caig.shop.statistics import NAMES
+from caig.studies.shelf import counts
 from caig.types import Estimate, Product
 
 DRAWS = 1000
@@ -97,8 +98,8 @@ def accuracies(config: Config, seed: int) -> list[float]:
     log = simulate(world, ads, policy, size, seed=seed, days=config.days, position_bias=True, drift=True)
     even = simulate(world, ads, uniform, size, seed=seed_for(seed, "uniform"), days=config.days)
     true = {ad.id: ctr for ad, ctr in zip(ads, world.ctr(ads), strict=True)}
-    counts = count(log)
-    logs = (counts, log, shown_at_random(counts, true, seed), count(even))
+    shown = counts(log, ads)
+    logs = (shown, log, shown_at_random(shown, true, seed), counts(even, ads))
     return [label_accuracy(compare(clicks_of(each).creatives), true) for each in logs]
 
 
@@ -116,18 +117,12 @@ def draw_ads(products: int, ads: int, seed: int) -> list[Ad]:
     ]
 
 
-def count(log: pl.DataFrame) -> pl.DataFrame:
-    """What a log without conditions knows: product_id, creative_id, impressions, clicks."""
-    sums = {"impressions": pl.len(), "clicks": pl.col("clicked").sum()}
-    return log.group_by("product_id", "creative_id").agg(**sums).sort("creative_id")
-
-
-def shown_at_random(counts: pl.DataFrame, true: Mapping[str, float], seed: int) -> pl.DataFrame:
+def shown_at_random(log: pl.DataFrame, true: Mapping[str, float], seed: int) -> pl.DataFrame:
     """The same impressions of each ad, clicks drawn anew from its true CTR times what conditions took on average."""
     rng = np.random.default_rng(seed_for(seed, "unbiased"))
-    ctr, shown = np.array([true[name] for name in counts["creative_id"]]), counts["impressions"].to_numpy()
-    conditions = counts["clicks"].sum() / (shown * ctr).sum()
-    return counts.with_columns(clicks=rng.binomial(shown, ctr * conditions))
+    ctr, shown = np.array([true[name] for name in log["creative_id"]]), log["impressions"].to_numpy()
+    conditions = log["clicks"].sum() / (shown * ctr).sum()
+    return log.with_columns(clicks=rng.binomial(shown, ctr * conditions))
 
 
 def true_order(pairs: Pairs, true: Mapping[str, float]) -> Floats:
