@@ -111,7 +111,7 @@ def _read(name: str, tables: Sequence[Table], mapping: Mapping[str, str], images
         raise CatalogError(name, expected="rows per impression or rows per creative", got=got, next_step=hint)
     cells, rejected = _Tally(tables, shapes).count()
     cells, mixed = _without_mixed_products(cells)
-    creatives, missing = _with_images(_creatives(correct(cells)), images)
+    creatives, missing = _with_images(_creatives(correct(cells)) if len(cells) else [], images)
     rejected = [*rejected, *mixed, *missing]
     if not creatives:
         got = f"none; {rejected[0]}" if rejected else "no rows"

@@ -62,6 +62,25 @@ def correct(cells: pl.DataFrame) -> pl.DataFrame:
     Returns:
         product_id, creative_id, image, impressions, clicks, effective_impressions, effective_clicks
     """
+    totals = (
+        cells.group_by("creative_id")
+        .agg(pl.col("product_id").first(), pl.col("image").drop_nulls().first(), pl.col("impressions", "clicks").sum())
+        .sort(pl.col("creative_id").to_physical())
+    )
+    if "w" not in cells.columns and all(cells[name].is_null().all() for name in STRATA):
+        clicks, shown = totals["clicks"], totals["impressions"]  # nothing to correct by
+    else:
+        clicks, shown = _effective(cells)
+    found = totals.with_columns(
+        effective_clicks=pl.Series(clicks, dtype=pl.Float64), effective_impressions=pl.Series(shown, dtype=pl.Float64)
+    )
+    return found.with_columns(pl.col("product_id", "creative_id", "image").cast(pl.String)).sort(
+        "product_id", "creative_id"
+    )
+
+
+def _effective(cells: pl.DataFrame) -> tuple[Floats, Floats]:
+    """(clicks, impressions), f64[N], of creatives in order of their ids' codes."""
     creative, place, stratum, drawn = (
         _codes(cells, columns)
         for columns in (["creative_id"], [*STRATA], ["product_id", "day", "group"], ["creative_id", "day", "position"])
@@ -72,19 +91,7 @@ def correct(cells: pl.DataFrame) -> pl.DataFrame:
     clicks, shown = _sums(creative, k), _sums(creative, exposure)
     worth = _kish(clicks, _sums(creative, squares), _sums(creative, n), _sums(creative, spread))
     worth *= _overlap(k, exposure * _ratio(clicks, shown)[creative], steadiness, creative, stratum, product)
-    totals = (
-        cells.with_columns(creative=creative)
-        .group_by("creative")
-        .agg(
-            pl.col("product_id", "creative_id").first().cast(pl.String),
-            pl.col("image").drop_nulls().first().cast(pl.String),
-            pl.col("impressions", "clicks").sum(),
-        )
-        .sort("creative")
-        .drop("creative")
-    )
-    effective = {"effective_clicks": clicks * worth, "effective_impressions": np.maximum(shown, clicks) * worth}
-    return totals.with_columns(**effective).sort("product_id", "creative_id")
+    return clicks * worth, np.maximum(shown, clicks) * worth
 
 
 def _codes(cells: pl.DataFrame, columns: list[str]) -> Index:
