@@ -220,14 +220,16 @@ def _cells(batch: pl.DataFrame, shape: Shape) -> pl.DataFrame:
             sums |= {name: product.sum() for name, product in products.items()}
     else:
         sums = {"impressions": pl.col("impressions").sum(), "clicks": pl.col("clicks").sum()}
-    grouped = batch.lazy().with_columns(absent).group_by(KEYS).agg(image=image, **sums).collect()
+    grouped = batch.lazy().with_columns(absent).group_by(KEYS, maintain_order=True).agg(image=image, **sums).collect()
     texts = ("product_id", "creative_id", "position", "group", "image")
     return grouped.with_columns(pl.col(texts).cast(pl.String).cast(pl.Categorical))
 
 
 def _sum(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     every = pl.concat(parts, how="diagonal_relaxed")
-    return every.group_by(KEYS).agg(pl.col("image").drop_nulls().first(), pl.all().exclude(*KEYS, "image").sum())
+    return every.group_by(KEYS, maintain_order=True).agg(
+        pl.col("image").drop_nulls().first(), pl.all().exclude(*KEYS, "image").sum()
+    )
 
 
 def _without_mixed_products(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejection]]:

@@ -63,7 +63,7 @@ def correct(cells: pl.DataFrame) -> pl.DataFrame:
         product_id, creative_id, image, impressions, clicks, effective_impressions, effective_clicks
     """
     totals = (
-        cells.group_by("creative_id")
+        cells.group_by("creative_id", maintain_order=True)
         .agg(pl.col("product_id").first(), pl.col("image").drop_nulls().first(), pl.col("impressions", "clicks").sum())
         .sort(pl.col("creative_id").to_physical())
     )

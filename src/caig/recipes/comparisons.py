@@ -146,8 +146,8 @@ def window_agreement(log: ClickLog, pairs: Pairs, window: int) -> NDArray[np.flo
     agreeing, ordered = np.zeros(len(pairs)), np.zeros(len(pairs))
     for _, rows in days.group_by("window"):
         clicks, impressions = np.zeros((2, len(number)))
-        np.add.at(clicks, rows["creative"], rows["clicks"])
-        np.add.at(impressions, rows["creative"], rows["impressions"])
+        np.add.at(clicks, rows["creative"].to_numpy(), rows["clicks"].to_numpy())
+        np.add.at(impressions, rows["creative"].to_numpy(), rows["impressions"].to_numpy())
         gap = clicks[pairs.first] * impressions[pairs.second] - clicks[pairs.second] * impressions[pairs.first]
         ordered += gap != 0
         agreeing += (gap != 0) & (np.sign(gap) == np.sign(pairs.observed - 0.5))
