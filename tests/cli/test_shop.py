@@ -80,3 +80,17 @@ def test_learnability_prints_an_estimate_a_line(caig: Callable) -> None:
 def test_a_folder_without_scenes_is_one_line(caig: Callable) -> None:
     done = caig("shop", "simulate", "--scenes", ".", "--out", "log.parquet")
     assert done.code == 2 and "expected a folder with scenes-*.tar" in done.err and len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("study", "options", "last"),
+    [
+        ("ceiling", ("--products", "12", "--ads", "3"), "caig-published: coverage of the 95 % interval"),
+        ("confounding", ("--products", "12", "--ads", "3", "--impressions", "60000"), "recovered of naive to uniform"),
+    ],
+)
+def test_studies_of_click_logs_print_an_estimate_a_line(caig: Callable, study: str, options: tuple, last: str) -> None:
+    done = caig("shop", "study", study, "--worlds", "2", *options)
+    assert (done.code, done.err) == (0, "")
+    assert len(done.out.splitlines()) == 8 and done.out.splitlines()[-1].startswith(last)
+    assert "--worlds" in caig("shop", "study", study, "--help").out

@@ -35,6 +35,7 @@ def test_counts_per_creative_in_order_of_ids(tmp_path):
     assert log.creatives[1].counts == log.creatives[1].effective == ClickCounts(clicks=31, impressions=1000)
     assert log.creatives[0].image == "a.png" and log.rejected == ()
     assert "confounded: the log does not say position, day, group" in log.remarks[0]
+    assert "propensity" in log.remarks[0]
 
 
 @pytest.mark.parametrize(
@@ -226,6 +227,10 @@ def test_faults_of_the_whole_log(tmp_path):
     write(tmp_path, "i0,p1,x,2026-01-31,1,1,1,g", header=IMPRESSIONS, name="both/b.csv")
     with pytest.raises(CatalogError, match="rows per impression or rows per creative, got both"):
         read_clicks(tmp_path / "both")
+    for name, header in (("a", IMPRESSIONS), ("b", IMPRESSIONS.replace("propensity", "ignored"))):
+        write(tmp_path, f"{name},p1,x,2026-01-31,1,1,1,g", header=header, name=f"some/{name}.csv")
+    with pytest.raises(CatalogError, match="propensities in all files or none"):
+        read_clicks(tmp_path / "some")
     with pytest.raises(CatalogError, match="files behind the URL"):
         read_clicks("memory://nowhere/log.csv")
 

@@ -109,6 +109,9 @@ def _read(name: str, tables: Sequence[Table], mapping: Mapping[str, str], images
         got = f"both, e.g. {tables[0].name} and {_other(tables, shapes).name}"
         hint = "Read them one by one."
         raise CatalogError(name, expected="rows per impression or rows per creative", got=got, next_step=hint)
+    if len({"propensity" in shape.columns for shape in shapes}) > 1:
+        hint = "Complete them, or leave the column out everywhere."
+        raise CatalogError(name, expected="propensities in all files or none", got="in some", next_step=hint)
     cells, rejected = _Tally(tables, shapes).count()
     cells, mixed = _without_mixed_products(cells)
     creatives, missing = _with_images(_creatives(correct(cells)) if len(cells) else [], images)
@@ -283,12 +286,12 @@ def _remarks(shapes: Iterable[Shape]) -> list[str]:
 
 def _warning(cells: pl.DataFrame) -> list[str]:
     """Say what may have decided what was shown, and clicked, without standing in the log."""
-    unknown = [name for name in STRATA if cells[name].is_null().all()]
+    unknown = [name for name in STRATA if cells[name].is_null().all()] + ["propensity"] * ("w" not in cells.columns)
     if not unknown:
         return []
     return [
-        f"confounded: the log does not say {', '.join(unknown)}, so creatives shown in better places, times or to "
-        "keener people look better. Log one row per impression with these columns to correct for it."
+        f"confounded: the log does not say {', '.join(unknown)}, so creatives shown in better places or times, "
+        "or to keener people, look better. Log one row per impression with these columns to correct for it."
     ]
 
 

@@ -80,8 +80,9 @@ def run(config: Config) -> list[Estimate]:
     pairs = config.worlds * config.products * config.ads * (config.ads - 1) // 2
     estimates = []
     for name, of_means in statistics().items():
-        low, high = np.quantile(of_means(drawn.T), [0.025, 0.975])
-        value = float(of_means(accuracy.mean(axis=0)))
+        with np.errstate(divide="ignore", invalid="ignore"):  # where naive labels lost nothing, no share is defined
+            low, high = np.quantile(of_means(drawn.T), [0.025, 0.975])
+            value = float(of_means(accuracy.mean(axis=0)))
         estimates.append(Estimate(name=name, value=value, low=float(low), high=float(high), n=pairs))
     return estimates
 
