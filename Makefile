@@ -1,11 +1,14 @@
 # From a bare Python 3.11 or newer: `make demo` or `make test` does everything. Another Python: make demo PYTHON=python3.12
 PYTHON ?= python3
 VENV ?= .venv
-OUT ?= out/demo
+OUT ?= out/$(if $(filter scenes,$(MAKECMDGOALS)),scenes,demo)
+PRODUCTS ?= 1200
+SCENES ?= 4000
+JOBS ?= 1
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 
-.PHONY: help demo test test-slow test-gpu lint format clean
+.PHONY: help demo test test-slow test-gpu lint format scenes scenes-test clean
 .DELETE_ON_ERROR:
 
 help:
@@ -13,6 +16,8 @@ help:
 	@echo "make test       install, then lint, types and the quick tests, floors included"
 	@echo "make test-slow  the slow tests too      make test-gpu  the tests that need CUDA"
 	@echo "make lint       ruff and mypy only      make format    let ruff write the format"
+	@echo "make scenes     render training scenes with Blender in $(OUT) (needs Python 3.11; PRODUCTS, SCENES, JOBS)"
+	@echo "make scenes-test  the renderer's tests, the slow one included"
 	@echo "make clean      remove $(VENV) and caches"
 
 demo: $(VENV)/installed
@@ -36,8 +41,14 @@ format: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+scenes: scenes/.venv/installed
+	scenes/.venv/bin/caig-scenes --products $(PRODUCTS) --scenes $(SCENES) --jobs $(JOBS) --out $(OUT)
+
+scenes-test: scenes/.venv/installed
+	cd scenes && .venv/bin/python -m pytest
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) scenes/.venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 
 # The package is installed in place (-e), so that the sources that run are the ones in this folder.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -49,6 +60,14 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing caig, its dependencies and the tools of its tests into $(VENV) (the first time takes minutes)"
 	$(INSTALL) -e ".[dev]"
 	@touch $(VENV)/installed $@
+
+# The renderer has an environment of its own: bpy is GPL-3.0 and for Python 3.11 only.
+scenes/.venv/installed: scenes/pyproject.toml
+	@command -v python3.11 >/dev/null || { echo "the renderer needs python3.11 (bpy has no other wheels), none is on the PATH"; exit 1; }
+	@echo "installing the renderer and Blender into scenes/.venv (the first time takes minutes)"
+	python3.11 -m venv scenes/.venv
+	scenes/.venv/bin/python -m pip --disable-pip-version-check install --quiet -e "scenes[dev]"
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -14,7 +14,7 @@ from tests.project import PACKAGE, name_of, parse, python_files
 
 LONGEST_FUNCTION, MOST_FUNCTIONS, LONGEST_FILE, DEEPEST = 60, 35, 400, 4
 SHARE_OF_MOST = 0.9
-FILES = python_files("src", "tests", "scripts")
+FILES = python_files("src", "tests", "scripts", "scenes/src", "scenes/tests")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 BLOCKS = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError|stub|dummy|placeholder)\b|for now")

@@ -66,8 +66,7 @@ def test_sheet(caig: Callable) -> None:
         assert (done.code, done.out.split()) == (0, ["a/sheet.png"])
         with Image.open("a/sheet.png") as sheet:
             sizes[each] = sheet.size
-            colours = len(set(sheet.convert("RGB").resize((64, 64)).getdata()))
-    assert colours > 500
+            assert len(sheet.getcolors(sheet.width * sheet.height)) > 1000, "pictures, not blanks"
     assert sizes[2][1] == sizes[1][1] and sizes[2][0] - sizes[1][0] == 2 * 144
 
 

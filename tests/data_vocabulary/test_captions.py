@@ -9,6 +9,7 @@ from caig.data.vocabulary import blur_of, vocabulary
 from caig.errors import InputError
 
 # The factor values of the rendered scenes, counted in all nine archives.
+# A value may join them; none may leave, or older scenes could not be told.
 FLOORS = "plain marble wood tile sand moss fabric snow water gloss stone concrete check velvet".split()
 BACKDROPS = "plain gradient curtain tiles brick window shelf sea sky foliage bokeh neon pastel".split()
 PROPS = (
@@ -25,13 +26,13 @@ SCENE = {"setting": "beach", "floor": "sand", "backdrop": "sea", "props": "", "l
 def test_every_scene_factor_has_its_phrases():
     words = vocabulary()
     assert list(words.settings) == SETTINGS
-    assert set(words.floors) == set(FLOORS)
-    assert set(words.backdrops) == set(BACKDROPS)
-    assert set(words.props) == {*PROPS, ""}
-    assert set(words.lights) == set(LIGHTS)
-    assert all(len(row.phrases) >= 8 for row in words.settings.values())
+    assert set(words.floors) >= set(FLOORS)
+    assert set(words.backdrops) >= set(BACKDROPS)
+    assert set(words.props) >= {*PROPS, ""}
+    assert set(words.lights) >= set(LIGHTS)
+    assert all(len(set(row.phrases)) == len(row.phrases) >= 20 for row in words.settings.values())
     tables = [words.floors, words.backdrops, words.lights, words.blur, {k: v for k, v in words.props.items() if k}]
-    assert all(len(set(phrases)) == len(phrases) >= 4 for table in tables for phrases in table.values())
+    assert all(len(set(phrases)) == len(phrases) >= 20 for table in tables for phrases in table.values())
 
 
 def test_factors_and_suitable_settings_exist():
@@ -39,7 +40,8 @@ def test_factors_and_suitable_settings_exist():
     for row in words.settings.values():
         assert set(row.floors) <= set(words.floors) and set(row.backdrops) <= set(words.backdrops)
         assert set(row.props) <= set(words.props) and set(row.lights) <= set(words.lights)
-    assert len(words.suitability) == 14
+    assert all(len(row.lights) >= 4 for row in words.settings.values())
+    assert len(words.suitability) >= 20
     assert all(set(suits) <= set(words.settings) for suits in words.suitability.values())
 
 
@@ -74,7 +76,7 @@ def test_a_caption_uses_only_phrases_of_its_factors():
     allowed = {*words.settings["beach"].phrases, *words.floors["sand"], *words.backdrops["sea"]}
     allowed |= {part for phrase in words.lights["golden"] for part in phrase.split(", ")} | {*words.blur["shallow"]}
     rng = Random(1)
-    used = {part for _ in range(300) for part in write_caption(**SCENE, rng=rng).split(", ")}
+    used = {part for _ in range(3000) for part in write_caption(**SCENE, rng=rng).split(", ")}
     assert used == allowed
 
 

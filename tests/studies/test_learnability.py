@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caig.shop.shoppers import Ad, World
+from caig.shop.shoppers import Ad
 from caig.shop.statistics import NAMES
 from caig.studies import learnability
 from caig.studies.learnability import Config, features, fit_oracle, pairs_within, study, way
@@ -65,20 +65,14 @@ def test_tastes_are_learned_from_clicks_on_other_products() -> None:
 
 
 def test_fewer_impressions_lower_the_ceiling() -> None:
-    few, many = (list(study(Config(scenes=DATA, impressions=n), ads(), 1))[1].value for n in (300, 3000))
-    print(f"ceiling with 300 impressions a picture {few:.3f}, with 3,000 {many:.3f}")
-    assert few < many - 0.03
+    few, many = (list(study(Config(scenes=DATA, impressions=n), ads(20), 1))[1] for n in (300, 8000))
+    print(few, many, sep="\n")
+    assert few.value < many.value - 0.1 and many.value > 0.85
 
 
-def test_worlds_and_folds_are_as_configured() -> None:
-    found = learnability.run(Config(scenes=DATA, worlds=2, impressions=3000, folds=2, seed=4))
+def test_worlds_and_folds_are_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learnability, "read_ads", lambda scenes: ads(20, 3))
+    found = learnability.run(Config(scenes=DATA, worlds=2, impressions=2000, folds=2, seed=4))
     assert {estimate.name.partition(":")[0] for estimate in found} == {"world 4", "world 5"}
-    other = learnability.run(Config(scenes=DATA, worlds=1, impressions=3000, folds=3, seed=4))
+    other = learnability.run(Config(scenes=DATA, worlds=1, impressions=2000, folds=3, seed=4))
     assert {e.name: e.value for e in other}.items() - {e.name: e.value for e in found}.items(), "folds change the fit"
-
-
-def test_the_true_ctr_is_the_ceiling() -> None:
-    """On these labels nobody beats the true order in expectation; with clicks without end it is always right."""
-    endless = list(study(Config(scenes=DATA, impressions=20_000), ads(20), 1))[1]
-    assert endless.value > 0.9
-    assert World(1).ctr(ads(1)).std() > 0

@@ -1,7 +1,8 @@
 """The words of rendered scenes: every scene factor with its phrases, read from `vocabulary.json`.
 
-Written for the project. The first phrases of each value are the ones the scenes' own captions use, the rest are
-paraphrases in the manner of Stable Diffusion prompts.
+Written for the project. `vocabulary.json` is the only copy of the words: the renderer (the distribution in `scenes/`)
+draws its products and scenes from the same file, of which it alone reads the categories' shapes, poses and tags.
+The phrases are in the manner of Stable Diffusion prompts.
 """
 
 from __future__ import annotations
@@ -66,9 +67,10 @@ def vocabulary() -> Vocabulary:
     """Read the packaged vocabulary once."""
     raw = read_json("vocabulary.json")
     settings = {name: Setting(**{k: tuple(v) for k, v in row.items()}) for name, row in raw["settings"].items()}
-    tables = ("floors", "backdrops", "props", "lights", "blur", "suitability")
+    tables = ("floors", "backdrops", "props", "lights", "blur")
     phrases = {table: {name: tuple(row) for name, row in raw[table].items()} for table in tables}
-    return Vocabulary(settings=settings, raised=tuple(raw["raised"]), **phrases)
+    suitability = {name: tuple(row["settings"]) for name, row in raw["categories"].items()}
+    return Vocabulary(settings=settings, raised=tuple(raw["raised"]), suitability=suitability, **phrases)
 
 
 def read_json(name: str) -> Any:

@@ -93,7 +93,7 @@ def simulate(
 
     Columns: impression_id (from 0), product_id, creative_id, at (UTC, milliseconds), clicked (boolean), position
     (from 1), propensity (0 to 1), group; with `conversions` also conversion (boolean; only after a click) and value
-    (the product's price, or 1 where it has none; 0 without an order). Same arguments, same log.
+    (the product's price where that is a number, else 1; 0 without an order). Same arguments, same log.
 
     Raises:
         InputError: no ads, two with the same id, a count below 1, or a policy whose chances do not sum to 1.
@@ -185,7 +185,8 @@ def _table(shown: dict[str, NDArray], ads: Sequence[Ad]) -> pl.DataFrame:
 
 
 def _with_orders(log: pl.DataFrame, ads: Sequence[Ad], rng: np.random.Generator) -> pl.DataFrame:
-    price = {ad.id: float(ad.product.attributes.get("price", 1.0)) for ad in ads}
+    prices = {ad.id: ad.product.attributes.get("price") for ad in ads}
+    price = {id: float(value) if isinstance(value, int | float) else 1.0 for id, value in prices.items()}
     ordered = log["clicked"].to_numpy() & (rng.random(len(log)) < CONVERSION)
     value = pl.col("creative_id").replace_strict(price, return_dtype=pl.Float64) * pl.col("conversion")
     return log.with_columns(conversion=ordered).with_columns(value=value)
