@@ -121,26 +121,15 @@ class Creative:
 
 @dataclass(frozen=True, kw_only=True)
 class ClickCounts:
-    """Clicks and impressions of one creative."""
+    """Clicks and impressions of one creative: whole numbers in a log, fractions where they are effective counts."""
 
-    clicks: int
-    impressions: int
+    clicks: float
+    impressions: float
 
     @property
     def ctr(self) -> float:
         """Observed click-through rate, 0 to 1 (0 without impressions)."""
         return self.clicks / self.impressions if self.impressions else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Two images of one product with their counts; `first` and `second` are creative ids."""
-
-    product_id: str
-    first: str
-    second: str
-    first_counts: ClickCounts
-    second_counts: ClickCounts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,9 +26,9 @@ def test_simulate_writes_a_log_that_the_reward_recipe_reads(caig: Callable) -> N
     assert done.out.split() == ["logs/w3.parquet", "logs/w3-creatives.csv", "logs/w3-truth.csv"]
     log = pl.read_parquet("logs/w3.parquet")
     assert len(log) == 14 * 2500
-    read = read_clicks(Path("logs/w3-creatives.csv"), roots=[Path(SCENES)])
+    read = read_clicks(Path("logs/w3-creatives.csv"), images=[Path(SCENES)])
     assert len(read.creatives) == 14 and not read.rejected
-    assert read.creatives[0].image == "scenes-00.tar#s000244.image.webp"
+    assert {c.creative_id: c.image for c in read.creatives}["s000244"] == "scenes-00.tar#s000244.image.webp"
     assert sum(c.counts.impressions for c in read.creatives) == len(log)
     assert sum(c.counts.clicks for c in read.creatives) == log["clicked"].sum()
     assert all(0.005 <= float(row["ctr"]) <= 0.10 for row in rows("logs/w3-truth.csv"))
@@ -79,3 +79,17 @@ def test_learnability_prints_an_estimate_a_line(caig: Callable) -> None:
 def test_a_folder_without_scenes_is_one_line(caig: Callable) -> None:
     done = caig("shop", "simulate", "--scenes", ".", "--out", "log.parquet")
     assert done.code == 2 and "expected a folder with scenes-*.tar" in done.err and len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("study", "options", "last"),
+    [
+        ("ceiling", ("--products", "12", "--ads", "3"), "caig-published: coverage of the 95 % interval"),
+        ("confounding", ("--products", "12", "--ads", "3", "--impressions", "60000"), "recovered of naive to uniform"),
+    ],
+)
+def test_studies_of_click_logs_print_an_estimate_a_line(caig: Callable, study: str, options: tuple, last: str) -> None:
+    done = caig("shop", "study", study, "--worlds", "2", *options)
+    assert (done.code, done.err) == (0, "")
+    assert len(done.out.splitlines()) == 8 and done.out.splitlines()[-1].startswith(last)
+    assert "--worlds" in caig("shop", "study", study, "--help").out

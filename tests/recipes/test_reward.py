@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import tarfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from caig.data.clicks import CreativeClicks, read_clicks
+from caig.data.comparisons import compare
 from caig.errors import CatalogError
 from caig.models.mllm import BackboneSize, build_backbone, save_mllm
 from caig.models.reward_model import RewardModel
@@ -134,15 +136,16 @@ def test_what_cannot_be_used_is_listed(data: Path, tmp_path: Path):
     log.write_text(rows + "\n".join(extra) + "\n")
     read = samples.read_samples(toy(data, tmp_path, clicks=log), 32)
     listed = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
-    assert sorted(line["creative_id"] for line in listed) == ["x1", "x2", "x3", "x4"]
-    assert len(read.rejected) == 4
+    named = sorted(re.search(r"creative '(x\d)'", example)[1] for line in listed for example in line["examples"])
+    assert named == ["x1", "x2", "x3", "x4"]
+    assert sum(rejection.count for rejection in read.rejected) == 4
     assert sum(len(p.creatives) for part in (read.train, read.validation, read.test) for p in part) == 42
 
 
 def test_pictures_are_read_from_archives(data: Path, tmp_path: Path):
     log = tmp_path / "log.csv"
     log.write_text("product_id,creative_id,image,impressions,clicks\np0002,a,scenes-00.tar#s0.image.webp,9,1\n")
-    pictures, rejected = samples.read_pictures(read_clicks(log, roots=[data]), [data, tmp_path], 32)
+    pictures, rejected = samples.read_pictures(read_clicks(log, images=[data]), [data, tmp_path], 32)
     assert rejected == [] and (pictures["a"] == 99).all()
 
 
@@ -166,13 +169,14 @@ def test_a_batch_compares_pictures_of_one_product_only(data: Path, tmp_path: Pat
 
 def creative(name: str, clicks: int, impressions: int) -> CreativeClicks:
     counts = ClickCounts(clicks=clicks, impressions=impressions)
-    return CreativeClicks(product_id="p1", creative_id=name, image="x", counts=counts)
+    return CreativeClicks(product_id="p1", creative_id=name, image="x", counts=counts, effective=counts)
 
 
 def judged(utilities: list[float], clicks: list[int], category: str = "mug") -> report.Judged:
     product = Product(id="p1", title="mug", category=category)
     creatives = [creative(str(i), c, 10**6) for i, c in enumerate(clicks)]
-    own = samples._product_clicks(product, creatives, {str(i): np.zeros((1, 1, 3), np.uint8) for i in range(9)})
+    pictures = {str(i): np.zeros((1, 1, 3), np.uint8) for i in range(9)}
+    own = samples.product_clicks(compare(creatives), {"p1": product}, pictures)[0]
     scores = [Score(creative_id="", utility=u, ctr=0.1, low=0.01, high=0.2, basis="simulated") for u in utilities]
     return report.Judged(clicks=own, scores=scores)
 

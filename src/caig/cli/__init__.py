@@ -24,6 +24,9 @@ app.command("caig.cli.single:describe", name="describe", help="Write background 
 app.command("caig.cli.single:paint", name="paint", help="Paint one ad with your own description.")
 app.command("caig.cli.single:score", name="score", help="Predict the CTR of finished ads and compare them.")
 app.command("caig.cli.generate:demo", name="demo", help="Make ads of a product photo that ships with caig.")
+app.command(
+    "caig.cli.comparisons:comparisons", name="comparisons", help="Make labelled pairs of pictures from a click log."
+)
 train = App(name="train", help="Train a model from a folder of scenes.")
 train.command("caig.cli.train:background", name="background", help="Train the background model.")
 train.command("caig.cli.train:prompt", name="prompt", help="Train the prompt model.")
@@ -33,6 +36,8 @@ shop = App(name="shop", help="A simulated shop, where true CTRs are known; it pr
 shop.command("caig.cli.shop:simulate", name="simulate", help="Show rendered scenes to shoppers and log the clicks.")
 shop.command("caig.cli.shop:sheets", name="sheet", help="Lay out what a world's shoppers like most and least.")
 study = App(name="study", help="Ask the shop what a method is worth.")
+study.command("caig.cli.shop:ceiling", name="ceiling", help="Is the noise ceiling of click labels right?")
+study.command("caig.cli.shop:confounding", name="confounding", help="Does correcting click logs undo confounding?")
 study.command("caig.cli.shop:learnability", name="learnability", help="Can tastes be learned from clicks?")
 shop.command(study)
 app.command(shop)

@@ -93,7 +93,7 @@ def _source(
     """Return the products that the command names: those of the catalogue, or the one of --image and --title."""
     if catalog is not None:
         _reject("with --catalog", {"--image": image, "--title": title, "--mask": mask, "--category": category})
-        found = read_catalog(catalog, _parse_mapping(mapping), root=root)
+        found = read_catalog(catalog, options.parse_mapping(mapping), root=root)
         for remark in found.remarks:
             say(f"{catalog}: {remark}")
         return found
@@ -109,14 +109,6 @@ def _reject(when: str, values: dict[str, object]) -> None:
     for name, value in values.items():
         if value:
             raise InputError(name, expected=f"no such option {when}", got=f"'{value}'", next_step="Leave it out.")
-
-
-def _parse_mapping(pairs: tuple[str, ...]) -> dict[str, str]:
-    for pair in pairs:
-        if not all(pair.partition("=")):
-            hint = "Write --map FIELD=COLUMN, e.g. --map title=name."
-            raise InputError("--map", expected="FIELD=COLUMN", got=f"'{pair}'", next_step=hint)
-    return {field.strip(): column.strip() for field, _, column in (pair.partition("=") for pair in pairs)}
 
 
 def _pipeline(prompt_model: str, background_model: str, reward_model: str, cutout: str):

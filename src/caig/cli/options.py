@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from caig.errors import InputError
 from caig.pipeline import check_product
 from caig.recipes.generate import Config
 from caig.types import Product
@@ -60,6 +61,15 @@ def product_from(image: Path, title: str, category: str, mask: Path | None) -> P
     for path in filter(None, (image, mask)):
         read_photo(path)
     return product
+
+
+def parse_mapping(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return field -> column of FIELD=COLUMN pairs; InputError for anything else."""
+    for pair in pairs:
+        if not all(pair.partition("=")):
+            hint = "Write --map FIELD=COLUMN, e.g. --map title=name."
+            raise InputError("--map", expected="FIELD=COLUMN", got=f"'{pair}'", next_step=hint)
+    return {field.strip(): column.strip() for field, _, column in (pair.partition("=") for pair in pairs)}
 
 
 def quiet() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-STUDIES = ("learnability",)
+STUDIES = ("ceiling", "confounding", "learnability")
 
 
 def simulate(
@@ -64,6 +65,8 @@ def _command(study: str) -> Callable[..., None]:
         print(*(found if isinstance(found, list) else [found]), sep="\n")
 
     run.__annotations__ = {"config": Annotated[module.Config, Parameter(name="*", negative_iterable=())]}
+    if all(field.default is not MISSING for field in fields(module.Config)):
+        run.__kwdefaults__ = {"config": module.Config()}
     run.__doc__ = module.__doc__
     return run
 

@@ -103,7 +103,7 @@ def simulate(
     _, product = np.unique([ad.product.id for ad in ads], return_inverse=True)
     ctr, rng = world.group_ctr(ads), np.random.default_rng(seed_for(seed, "impressions"))
     look_down = np.arange(1, positions + 1) ** (-POSITION_DECAY * position_bias)
-    level, mix = _weather(days, np.random.default_rng(seed_for(seed, "weather")), drift)
+    level, mix = weather(days, np.random.default_rng(seed_for(seed, "weather")), drift)
     share = np.bincount(product) * np.exp(POPULARITY * rng.standard_normal(product[-1] + 1))
     clicks = shows = np.zeros(len(ads), np.int64)
     parts = []
@@ -133,7 +133,7 @@ def _check(ads: Sequence[Ad], **counts: int) -> None:
         raise InputError("ads", expected="each id once", got=f"'{twice}' again", next_step="Give each its own id.")
 
 
-def _weather(days: int, rng: np.random.Generator, drift: bool) -> tuple[Floats, Floats]:
+def weather(days: int, rng: np.random.Generator, drift: bool) -> tuple[Floats, Floats]:
     """(factor on every CTR f64[days], shares of the groups f64[days, G]); constant without `drift`."""
     level = np.cumsum(LEVEL_STEP * rng.standard_normal(days))
     odds = np.cumsum(MIX_STEP * rng.standard_normal((days, len(GROUPS))), axis=0)

@@ -1,9 +1,9 @@
 """Train the reward model from a click log: which picture of a product is clicked more, and how often.
 
 Differs from the paper: pictures are judged one at a time (siamese) in place of two in one sequence; labels are soft,
-P(first truly better | counts), in place of a filter on impressions and ratio; CTR is regressed as log-CTR centred
-within the product. Learns from the log and its pictures alone: true CTRs of a simulation serve to judge it afterwards.
-Every random draw comes from (seed, step), so a resumed run equals an uncut one.
+P(first truly better | counts) with a prior fitted to the log, in place of a filter on impressions and ratio; CTR is
+regressed as log-CTR centred within the product. Learns from the log and its pictures alone: true CTRs of a simulation
+serve to judge it afterwards. Every random draw comes from (seed, step), so a resumed run equals an uncut one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Config:
     data: Path
     """Folder with the log's pictures, and with products.tar unless --catalog is given."""
     clicks: Path
-    """Click log: product_id, creative_id, image, impressions, clicks."""
+    """Click log, a file or folder in any shape that caig.data.clicks reads."""
     out: Path
     """Run folder: checkpoint, log, rejected rows and, in `model`, the exported checkpoint."""
     catalog: Path | None = None

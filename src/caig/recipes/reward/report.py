@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from caig.artifacts import content_hash, published_folder, to_json
-from caig.data.comparisons import ceiling, compare, observed_order
+from caig.artifacts import published_folder, record_hash, to_json
+from caig.data.comparisons import agreement_if_known, effective_counts
 from caig.errors import CatalogError, CheckpointError
 from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean
 from caig.models.reward_model import Calibration, RewardModel, RewardNetwork, category_key, save_reward
 from caig.preference.losses import pairwise_cross_entropy
 from caig.recipes.reward import Config
-from caig.recipes.reward.samples import ProductClicks, Samples, counts
+from caig.recipes.reward.samples import ProductClicks, Samples
 from caig.types import Estimate, Score
 
 TEMPERATURES = np.geomspace(0.05, 20, 241)
@@ -63,7 +63,7 @@ def export(config: Config, network: RewardNetwork, processor: Any, samples: Samp
         report = {
             "recipe": "caig train reward",
             "config": {name: bare_name(value) for name, value in vars(config).items()},
-            "data": {"clicks": content_hash(config.clicks.read_bytes()), **describe(samples)},
+            "data": describe(samples),
             "seconds": round(seconds),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             "fp16": parity,
@@ -144,7 +144,7 @@ def fit_slope(utility: Sequence[Floats], judged: Sequence[Judged]) -> float:
     """Slope of log CTR on utility within products, weighted by clicks; at least `LEAST_SLOPE`."""
     above = below = 0.0
     for u, j in zip(utility, judged, strict=True):
-        weight = counts(j.clicks.creatives)[0] + 0.5
+        weight = effective_counts(j.clicks.creatives)[0] + 0.5
         u, y = (x - np.average(x, weights=weight) for x in (u, j.clicks.log_ctr))
         above, below = above + (weight * u * y).sum(), below + (weight * u * u).sum()
     return max(LEAST_SLOPE, float(above / below)) if below else LEAST_SLOPE
@@ -157,7 +157,7 @@ def fit_offset(
     rest = np.concatenate(
         [j.clicks.log_ctr - rate - slope * u for u, j, rate in zip(utility, judged, log_rates, strict=True)]
     )
-    noise = np.concatenate([1 / (counts(j.clicks.creatives)[0] + 0.5) for j in judged])
+    noise = np.concatenate([1 / (effective_counts(j.clicks.creatives)[0] + 0.5) for j in judged])
     return float(rest.mean()), math.sqrt(max(LEAST_SPREAD**2, float(rest.var() - noise.mean())))
 
 
@@ -166,7 +166,7 @@ def base_rates(products: Sequence[ProductClicks]) -> tuple[dict[str, float], flo
     totals: dict[str, Floats] = {}
     for product in products:
         key = category_key(product.product.category)
-        totals[key] = totals.get(key, np.zeros(2)) + np.array([x.sum() for x in counts(product.creatives)])
+        totals[key] = totals.get(key, np.zeros(2)) + np.array([x.sum() for x in effective_counts(product.creatives)])
     clicks, impressions = sum(totals.values(), np.zeros(2))
     if not clicks:
         raise CatalogError("click log", expected="clicks", got="none on training products", next_step="Collect some.")
@@ -195,16 +195,23 @@ def measure(judged: Sequence[Judged], truth: Mapping[str, float] | None) -> list
     owner = [j.clicks.product.id for j, a, _ in pairs for _ in a]
     gap = np.concatenate([j.utility[a] - j.utility[b] for j, a, b in pairs])
     label = np.concatenate([j.clicks.better[a, b] for j, a, b in pairs])
-    observed = np.concatenate([observed_order(compare(j.clicks.creatives)) for j in judged])
-    right, most = agreement(gap, observed), ceiling(label, observed)
+    observed = np.concatenate([observed_order(j.clicks)[a, b] for j, a, b in pairs])
+    right, most = agreement(gap, observed), agreement_if_known(label, observed)
     chance = 1 / (1 + np.exp(-gap))
     metrics = [
         mean("pair accuracy", right, owner),
-        mean("noise ceiling (flat prior)", most, owner),
+        mean("noise ceiling", most, owner),
         bootstrap("way from chance to the ceiling", way, owner, right, most),
         bootstrap("calibration error against soft labels", calibration_error, owner, chance, label),
     ]
     return metrics if truth is None else metrics + measure_truth(judged, truth, owner, gap, observed)
+
+
+def observed_order(product: ProductClicks) -> Floats:
+    """f64[K, K]: 1 where the row's observed CTR is higher than the column's, 0 where lower, 0.5 for ties."""
+    clicks, impressions = effective_counts(product.creatives)
+    crossed = np.outer(clicks, impressions)
+    return 0.5 + 0.5 * np.sign(crossed - crossed.T)
 
 
 def measure_truth(
@@ -251,5 +258,6 @@ def describe(samples: Samples) -> dict[str, Any]:
             }
             for name, products in parts.items()
         },
-        "rejected": len(samples.rejected),
+        "clicks": record_hash([product.creatives for part in parts.values() for product in part]),
+        "rejected": sum(rejection.count for rejection in samples.rejected),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from caig.artifacts import write_json_lines
-from caig.data.clicks import ClickLog, CreativeClicks, RejectedClicks, find_image, read_clicks
-from caig.data.comparisons import compare, first_better, split
+from caig.data.clicks import EXAMPLES, ClickLog, CreativeClicks, Rejection, read_clicks
+from caig.data.comparisons import Pairs, compare, effective_counts, split
+from caig.data.images import find_image
 from caig.data.scenes import read_products
 from caig.data.templates import QUESTIONS, instruct
 from caig.errors import CatalogError, ImageError
@@ -28,6 +29,7 @@ from caig.recipes.reward import Config
 from caig.types import Pixels, Product
 
 MODEL_VARIANCE = 0.04  # of log CTR, beside the sampling variance 1 / clicks: no picture may outweigh all others
+NO_PICTURE = "image: expected a picture that can be read. Correct the files."
 NO_PRODUCT = "product_id: expected a product of the catalogue, got another. Add it there."
 
 
@@ -47,7 +49,7 @@ class ProductClicks:
     @property
     def log_ctr(self) -> NDArray[np.float64]:
         """f64[K]: log((clicks + 1/2) / (impressions + 1))."""
-        clicks, impressions = counts(self.creatives)
+        clicks, impressions = effective_counts(self.creatives)
         return np.log((clicks + 0.5) / (impressions + 1))
 
 
@@ -58,7 +60,7 @@ class Samples:
     train: list[ProductClicks]
     validation: list[ProductClicks]
     test: list[ProductClicks]
-    rejected: tuple[RejectedClicks, ...]
+    rejected: tuple[Rejection, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,35 +81,27 @@ class Batch:
         return dataclasses.replace(self, **moved)
 
 
-def counts(creatives: Iterable[CreativeClicks]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(clicks, impressions), f64[K] each."""
-    pairs = np.array([(c.counts.clicks, c.counts.impressions) for c in creatives], np.float64)
-    return pairs[:, 0], pairs[:, 1]
-
-
 def read_samples(config: Config, side: int) -> Samples:
     """Read log, products and pictures; what cannot be used is listed in `out`/rejected.jsonl, and counted.
 
     Raises:
         CatalogError: the log or the catalogue is broken, or no training product has two usable pictures.
     """
-    log = read_clicks(config.clicks, roots=[config.data])
+    log = read_clicks(config.clicks, images=[config.data])
     products = read_titles(config)
-    pictures, unreadable = read_pictures(log, [config.data, config.clicks.parent], side)
-    unknown = [_reject(c, NO_PRODUCT) for c in log.creatives if c.product_id not in products]
-    rejected = (*log.rejected, *unreadable, *unknown)
+    beside = config.clicks if config.clicks.is_dir() else config.clicks.parent
+    pictures, unreadable = read_pictures(log, [config.data, beside], side)
+    unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in log.creatives if c.product_id not in products]
+    rejected = (*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown))
     write_json_lines(config.out / "rejected.jsonl", rejected)
-    groups: dict[str, list[CreativeClicks]] = {}
-    for creative in log.creatives:
-        if creative.creative_id in pictures and creative.product_id in products:
-            groups.setdefault(creative.product_id, []).append(creative)
-    read = [_product_clicks(products[name], group, pictures) for name, group in groups.items()]
+    kept = [c for c in log.creatives if c.creative_id in pictures and c.product_id in products]
+    read = product_clicks(compare(kept), products, pictures) if kept else []
     parts = {part: [p for p in read if split(p.product.id) == part] for part in ("train", "validation", "test")}
     if not any(product.comparable for product in parts["train"]):
         raise CatalogError(
             str(config.clicks),
             expected="a training product with two usable pictures",
-            got=f"none among {len(log.creatives)} creatives, {len(rejected)} rejected",
+            got=f"none among {len(log.creatives)} creatives",
             next_step=f"See {config.out / 'rejected.jsonl'}.",
         )
     return Samples(**parts, rejected=rejected)
@@ -132,14 +126,14 @@ def read_titles(config: Config) -> Mapping[str, Product]:
     }
 
 
-def read_pictures(log: ClickLog, folders: Sequence[Path], side: int) -> tuple[dict[str, Pixels], list[RejectedClicks]]:
-    """Letterboxed pictures u8[S, S, 3] by creative id, and the creatives whose picture cannot be read."""
+def read_pictures(log: ClickLog, folders: Sequence[Path], side: int) -> tuple[dict[str, Pixels], list[str]]:
+    """Letterboxed pictures u8[S, S, 3] by creative id; creatives whose picture cannot be read, with the fault."""
     pictures, rejected, archives = {}, [], {}
     for creative in log.creatives:
         try:
             pictures[creative.creative_id] = letterbox(_read_picture(creative.image, folders, archives), side)
         except ImageError as error:
-            rejected.append(_reject(creative, str(error)))
+            rejected.append(f"creative '{creative.creative_id}', {error}")
     for archive in archives.values():
         archive.close()
     return pictures, rejected
@@ -162,7 +156,7 @@ def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> 
     texts, pictures, owner, log_ctr, weight, pairs = [], [], [], [], [], []
     for number, product in enumerate(drawn):
         chosen = rng.sample(range(len(product.creatives)), min(config.pictures, len(product.creatives)))
-        start, clicks = len(pictures), counts(product.creatives)[0]
+        start, clicks = len(pictures), effective_counts(product.creatives)[0]
         pairs += [(start + i, start + j, product.better[a, b]) for (i, a), (j, b) in combinations(enumerate(chosen), 2)]
         texts += [_words(product.product, config.attribute_dropout, rng)] * len(chosen)
         pictures += [_perhaps_mirrored(product.pictures[index], rng) for index in chosen]
@@ -182,19 +176,27 @@ def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> 
     )
 
 
-def _product_clicks(
-    product: Product, creatives: Sequence[CreativeClicks], pictures: Mapping[str, Pixels]
-) -> ProductClicks:
-    better = np.full((len(creatives), len(creatives)), 0.5)
-    rows, columns = np.triu_indices(len(creatives), 1)  # the order of itertools.combinations
-    better[rows, columns] = first_better(compare(creatives))
-    better[columns, rows] = 1 - better[rows, columns]
-    return ProductClicks(
-        product=product,
-        creatives=tuple(creatives),
-        pictures=tuple(pictures[creative.creative_id] for creative in creatives),
-        better=better,
-    )
+def product_clicks(
+    pairs: Pairs, products: Mapping[str, Product], pictures: Mapping[str, Pixels]
+) -> list[ProductClicks]:
+    """The creatives of `pairs` by product, with the labels of its pairs."""
+    members = [np.flatnonzero(pairs.product == product) for product in range(pairs.product.max() + 1)]
+    position = np.empty(len(pairs.creatives), np.int64)
+    better = [np.full((len(own), len(own)), 0.5) for own in members]
+    for own in members:
+        position[own] = np.arange(len(own))
+    for first, second, label in zip(pairs.first, pairs.second, pairs.label, strict=True):
+        square, row, column = better[pairs.product[first]], position[first], position[second]
+        square[row, column], square[column, row] = label, 1 - label
+    return [
+        ProductClicks(
+            product=products[pairs.creatives[own[0]].product_id],
+            creatives=tuple(pairs.creatives[i] for i in own),
+            pictures=tuple(pictures[pairs.creatives[i].creative_id] for i in own),
+            better=square,
+        )
+        for own, square in zip(members, better, strict=True)
+    ]
 
 
 def _read_picture(name: str, folders: Sequence[Path], archives: dict[Path, tarfile.TarFile]) -> Pixels:
@@ -225,5 +227,7 @@ def _perhaps_mirrored(picture: Pixels, rng: Random) -> Pixels:
     return np.ascontiguousarray(picture[:, ::-1]) if rng.random() < 0.5 else picture
 
 
-def _reject(creative: CreativeClicks, reason: str) -> RejectedClicks:
-    return RejectedClicks(row=None, creative_id=creative.creative_id, reason=reason)
+def _reject(reason: str, creatives: Sequence[str]) -> list[Rejection]:
+    """One rejection of all `creatives`, none when there are none."""
+    some = tuple(creatives[:EXAMPLES])
+    return [Rejection(reason=reason, what="creatives", count=len(creatives), examples=some)] if creatives else []
