@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import torch
 from diffusers import StableDiffusionControlNetInpaintPipeline
+from diffusers.utils.logging import disable_progress_bar
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
@@ -100,6 +101,7 @@ class BackgroundModel:
         folder = resolve(name, "background")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float32 if device == "cpu" else torch.float16
+        disable_progress_bar()  # of loading; caig tells its own progress
         try:
             pipeline = StableDiffusionControlNetInpaintPipeline.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, safety_checker=None, local_files_only=True
