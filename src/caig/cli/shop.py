@@ -31,8 +31,8 @@ def simulate(
 ) -> None:
     """Show rendered scenes to simulated shoppers and log every impression.
 
-    Writes OUT (impression_id, product_id, creative_id, at, clicked, position, propensity, group), OUT's name with
-    -creatives.csv (counts per creative, for `caig train reward --clicks`) and with -truth.csv (true CTRs, for --truth).
+    Writes OUT (impression_id, product_id, creative_id, at, clicked, position, propensity, group, image), OUT's name
+    with -creatives.csv (counts per creative, for `caig train reward --clicks`) and with -truth.csv (true CTRs).
     """
     from caig.data.scenes import read_scenes
     from caig.shop.shoppers import World

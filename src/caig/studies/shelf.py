@@ -45,13 +45,15 @@ def write_log(
 ) -> list[Path]:
     """Write `out` (one row per impression) and beside it, named after it, two tables with one row per creative.
 
-    `-creatives.csv`: product_id, creative_id, image (`archive.tar#member`), impressions, clicks: all that a reward
-    model may learn from. `-truth.csv`: product_id, creative_id, ctr: for judging it afterwards, never for learning.
+    `out` gets a column `image` (`archive.tar#member`), so that whoever reads it finds the pictures. `-creatives.csv`:
+    product_id, creative_id, image, impressions, clicks: all that a reward model may learn from. `-truth.csv`:
+    product_id, creative_id, ctr: for judging it afterwards, never for learning.
     """
     table = counts(log, ads).with_columns(image=pl.Series([f"{s.archive}#{s.id}.image.webp" for s in scenes]))
     creatives, truth = (out.with_name(f"{out.stem}-{name}.csv") for name in ("creatives", "truth"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    log.write_parquet(out)
+    names = table.select("creative_id", "image")
+    log.join(names, on="creative_id", how="left", maintain_order="left").write_parquet(out)
     table.select("product_id", "creative_id", "image", "impressions", "clicks").write_csv(creatives)
     table.select("product_id", "creative_id", ctr=pl.Series(world.ctr(ads))).write_csv(truth, float_precision=6)
     return [out, creatives, truth]
