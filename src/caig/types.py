@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,5 +172,6 @@ class Estimate:
         return f"{self.name} {self.value:.4g} [{self.low:.4g}, {self.high:.4g}] (n={self.n})"
 
 
+LayerFormat = Literal["ora", "psd"]
 Size = tuple[int, int]  # width, height in pixels
 Strings = Sequence[str]

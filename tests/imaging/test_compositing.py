@@ -12,7 +12,15 @@ from PIL import Image
 
 from caig.errors import InputError
 from caig.imaging.canvas import lay_out
-from caig.imaging.compositing import compose, contact_shadow, core_mask, grain, match_light, noise_level
+from caig.imaging.compositing import (
+    contact_shadow,
+    core_mask,
+    flatten,
+    grain,
+    match_light,
+    noise_level,
+    separate,
+)
 from caig.imaging.fidelity import halo, measure, psnr
 from caig.imaging.matting import cut_out
 from caig.imaging.reading import read_photo
@@ -21,6 +29,10 @@ from caig.types import Canvas, Placement
 
 HERE = Path(__file__).parent
 REAL = HERE.parents[1] / "examples" / "real_products" / "images"
+
+
+def compose(canvas: Canvas, background: np.ndarray, *, shadow: bool = True) -> np.ndarray:
+    return flatten(separate(canvas, background, shadow=shadow))
 
 
 def _canvas(side: int = 160, colour: tuple[int, int, int] = (150, 60, 40), noise: float = 0) -> Canvas:

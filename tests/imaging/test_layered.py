@@ -15,8 +15,8 @@ from psd_tools import PSDImage
 
 from caig.errors import MissingExtraError
 from caig.imaging.compositing import flatten, separate
-from caig.imaging.layered import LayerFormat, encode_layers
-from caig.types import Canvas, Layers
+from caig.imaging.layered import encode_layers
+from caig.types import Canvas, LayerFormat, Layers
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from PIL import Image
 from caig.artifacts import content_hash
 from caig.data.catalog import RejectedRow
 from caig.errors import CutoutError, InputError
-from caig.imaging.layered import LayerFormat
 from caig.recipes.generate import Config, duration, job_key, run
 from caig.recipes.generate_report import Report, write_strip
-from caig.types import Creative, Description, Fidelity, Layers, Placement, Product, RankedAd, Score
+from caig.types import Creative, Description, Fidelity, LayerFormat, Layers, Placement, Product, RankedAd, Score
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
 

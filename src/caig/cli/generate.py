@@ -33,7 +33,7 @@ def generate(
     position: options.Position = options.POSITION,
     format: options.Format = DEFAULTS.format,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
-    layers: options.LayerFormat = None,
+    layers: options.LayersTo = None,
     map: Annotated[
         tuple[str, ...], Parameter(negative=(), show_default=False, help="FIELD=COLUMN of the catalogue; may repeat.")
     ] = (),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import warnings
+from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from caig.errors import InputError
 from caig.pipeline import check_product
 from caig.recipes.generate import Config
-from caig.types import Product
+from caig.types import LayerFormat, Product
 
 DEFAULTS = Config()
 SIZE = "{}x{}".format(*DEFAULTS.size)
@@ -39,9 +42,7 @@ SourceType = Annotated[
     Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"],
     Parameter(help="IPTC term in the pictures' metadata; Google Merchant asks for the second."),
 ]
-LayerFormat = Annotated[
-    Literal["ora", "psd"] | None, Parameter(help="Write background, shadow and product as layers too.")
-]
+LayersTo = Annotated[LayerFormat | None, Parameter(help="Write background, shadow and product as layers too.")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object.")]
 PromptName = Annotated[str, Parameter(name="--prompt-model", help=f"Writes the descriptions: {MODEL_HELP}")]
 BackgroundName = Annotated[str, Parameter(name="--background-model", help=f"Paints: {MODEL_HELP}")]
@@ -70,6 +71,22 @@ def parse_mapping(pairs: tuple[str, ...]) -> dict[str, str]:
             hint = "Write --map FIELD=COLUMN, e.g. --map title=name."
             raise InputError("--map", expected="FIELD=COLUMN", got=f"'{pair}'", next_step=hint)
     return {field.strip(): column.strip() for field, _, column in (pair.partition("=") for pair in pairs)}
+
+
+def command_of(module: str, show: Callable[[Any], None] = print) -> Callable[..., None]:
+    """Return a command whose options are the fields of `<module>.Config`, no more and no fewer; `show` gets what the
+    module's `run` returns."""
+    stage = importlib.import_module(module)
+
+    def command(*, config: Any) -> None:
+        quiet()
+        show(stage.run(config))
+
+    command.__annotations__ = {"config": Annotated[stage.Config, Parameter(name="*", negative_iterable=())]}
+    if all(field.default is not MISSING for field in fields(stage.Config)):
+        command.__kwdefaults__ = {"config": stage.Config()}
+    command.__doc__ = stage.__doc__
+    return command
 
 
 def quiet() -> None:

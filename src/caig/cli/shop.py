@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+
+from caig.cli import options
 
 STUDIES = ("ceiling", "confounding", "learnability")
 
@@ -56,23 +55,13 @@ def simulate(
     print(*write_log(log, world, ads, shelf, out), sep="\n")
 
 
-def _command(study: str) -> Callable[..., None]:
-    """A command whose options are the fields of `caig.studies.<study>.Config`; prints one estimate or path a line."""
-    module = importlib.import_module(f"caig.studies.{study}")
-
-    def run(*, config: Any) -> None:
-        found = module.run(config)
-        print(*(found if isinstance(found, list) else [found]), sep="\n")
-
-    run.__annotations__ = {"config": Annotated[module.Config, Parameter(name="*", negative_iterable=())]}
-    if all(field.default is not MISSING for field in fields(module.Config)):
-        run.__kwdefaults__ = {"config": module.Config()}
-    run.__doc__ = module.__doc__
-    return run
+def _print(found: Any) -> None:
+    """One estimate or path a line."""
+    print(*(found if isinstance(found, list) else [found]), sep="\n")
 
 
 def __getattr__(name: str) -> Any:
     """Make a study's command, or `sheets`, when the command line asks for it, importing that study only."""
     if name not in (*STUDIES, "sheets"):
         raise AttributeError(name)
-    return _command(name)
+    return options.command_of(f"caig.studies.{name}", _print)

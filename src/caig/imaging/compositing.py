@@ -29,16 +29,11 @@ def core_mask(alpha: Alpha, erosion: int = 0) -> NDArray[np.bool_]:
     return cv2.erode(core, np.ones((3, 3), np.uint8), iterations=erosion, borderValue=1) > 0
 
 
-def compose(canvas: Canvas, background: Pixels, *, shadow: bool = True) -> Pixels:
-    """Lay the product of `canvas` into `background` u8[H, W, 3] of the same size; same inputs, same pixels.
-
-    Raises InputError when the sizes differ.
-    """
-    return flatten(separate(canvas, background, shadow=shadow))
-
-
 def separate(canvas: Canvas, background: Pixels, *, shadow: bool = True) -> Layers:
-    """The ad's layers: background in the product's light and grain, contact shadow, product. InputError as above."""
+    """Lay the product of `canvas` into `background` u8[H, W, 3] of the same size; same inputs, same layers.
+
+    The layers: background in the product's light and grain, contact shadow, product. InputError when the sizes differ.
+    """
     _same_size(canvas, background)
     ground = match_light(canvas, background.astype(np.float32) / 255)
     dark = contact_shadow(canvas, ground) if shadow else np.zeros(canvas.product.shape, np.float32)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import io
 import zipfile
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from caig.errors import MissingExtraError
 from caig.imaging.compositing import flatten
-from caig.types import Layers
+from caig.types import LayerFormat, Layers, Size
 
-LayerFormat = Literal["ora", "psd"]
 THUMBNAIL = 256  # pixels, the most that OpenRaster allows
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date of a zip: same layers, same bytes
 
 
-def check_layer_format(kind: LayerFormat | None) -> None:
+def check_layer_format(kind: LayerFormat) -> None:
     """MissingExtraError when `kind` is psd and psd-tools is not installed."""
     if kind == "psd":
         try:
@@ -50,23 +49,23 @@ def _ora(layers: Layers) -> bytes:
     merged = Image.fromarray(flatten(layers))
     small = merged.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
-    named = {f"data/{name}.png": picture for name, picture in pictures(layers).items()}
-    files = {name: _png(picture) for name, picture in named.items()}
-    files |= {"mergedimage.png": _png(merged), "Thumbnails/thumbnail.png": _png(small)}
+    stacked = pictures(layers)
+    files = {f"data/{name}.png": picture for name, picture in stacked.items()}
+    files |= {"mergedimage.png": merged, "Thumbnails/thumbnail.png": small}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # the type comes first and uncompressed, as the standard asks
         archive.writestr(zipfile.ZipInfo("mimetype", EPOCH), "image/openraster")
-        archive.writestr(zipfile.ZipInfo("stack.xml", EPOCH), _stack(merged.width, merged.height, list(named)))
-        for name, data in files.items():
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), data)
+        archive.writestr(zipfile.ZipInfo("stack.xml", EPOCH), _stack(merged.size, list(stacked)))
+        for name, picture in files.items():
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), _png(picture))
     return buffer.getvalue()
 
 
-def _stack(width: int, height: int, files: list[str]) -> str:
-    """The order of the layers, uppermost first."""
-    rows = "".join(f'<layer name="{file[5:-4]}" src="{file}" x="0" y="0"/>' for file in reversed(files))
+def _stack(size: Size, names: Sequence[str]) -> str:
+    """The order of the layers, uppermost first, of `names` from the lowest up."""
+    rows = "".join(f'<layer name="{name}" src="data/{name}.png" x="0" y="0"/>' for name in reversed(names))
     head = "<?xml version='1.0' encoding='UTF-8'?>"
-    return f'{head}<image version="0.0.6" w="{width}" h="{height}"><stack>{rows}</stack></image>'
+    return f'{head}<image version="0.0.6" w="{size[0]}" h="{size[1]}"><stack>{rows}</stack></image>'
 
 
 def _psd(layers: Layers) -> bytes:

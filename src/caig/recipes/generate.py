@@ -28,7 +28,7 @@ from caig.errors import CaigError, InputError
 from caig.evaluation.gallery import count, ctr_name, percent, percent_range
 from caig.pipeline import check_count, lay_out, read_cutout
 from caig.recipes.generate_report import MANIFEST, Report, check_out, thumbnail, write_report
-from caig.types import Pixels, Placement, Product, RankedAd, Size
+from caig.types import LayerFormat, Pixels, Placement, Product, RankedAd, Size
 
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 Line = Mapping[str, Any]
@@ -61,7 +61,7 @@ class Config:
     digital_source_type: Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"] = (
         "compositeWithTrainedAlgorithmicMedia"
     )
-    layers: Literal["ora", "psd"] | None = None
+    layers: LayerFormat | None = None
 
     def __post_init__(self) -> None:
         check_count(self.n)

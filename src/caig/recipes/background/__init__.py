@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from caig.errors import InputError
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionControlNetInpaintPipeline
+    from caig.data.scenes import SceneRecord
 
 Leg = Literal["autoencoder", "decoder", "unet", "controlnet"]
 
@@ -97,20 +97,18 @@ def run(config: Config) -> Path:
     return export(config)
 
 
-def starting_point(config: Config) -> StableDiffusionControlNetInpaintPipeline | None:
-    """The checkpoint that `config.start_from` names, in fp32, with the recipe's dropout; None when it names none."""
-    import torch
-    from diffusers import StableDiffusionControlNetInpaintPipeline, UNet2DConditionModel
-
+def starting_folder(config: Config) -> Path | None:
+    """The folder of the checkpoint that `config.start_from` names; None when it names none."""
     from caig.models.hub import resolve
 
-    if config.start_from is None:
-        return None
-    folder = resolve(config.start_from, "background")
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dropout=config.dropout, dtype=torch.float32)
-    return StableDiffusionControlNetInpaintPipeline.from_pretrained(
-        folder, unet=unet, dtype=torch.float32, safety_checker=None
-    )
+    return resolve(config.start_from, "background") if config.start_from else None
+
+
+def training_scenes(config: Config) -> list[SceneRecord]:
+    """The scenes of training products."""
+    from caig.data.scenes import read_scenes
+
+    return [scene for scene in read_scenes(config.data) if scene.split == "train"]
 
 
 def finished_state(config: Config, leg: Leg, steps: int) -> dict[str, Any] | None:

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from caig.data.scenes import read_scenes
 from caig.models.background_parts import build_autoencoder, fold_latent_statistics
-from caig.recipes.background import Config, finished_state, starting_point
+from caig.recipes.background import Config, finished_state, starting_folder, training_scenes
 from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 
@@ -29,7 +28,8 @@ GREY = 128  # what the pipeline puts where it will paint (0 in -1..1)
 
 def train_autoencoder(config: Config) -> None:
     """Train from the last checkpoint to `config.autoencoder_steps`; writes `autoencoder.pt`."""
-    pictures, masked = load_pictures(config), load_masked_pictures(config)
+    scenes = training_scenes(config)
+    pictures, masked = [scene.image() for scene in scenes], [masked_picture(scene.cutout()) for scene in scenes]
     model = build_seeded(config)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.autoencoder_lr, weight_decay=1e-4, betas=(0.9, 0.99), fused=True
@@ -44,8 +44,7 @@ def train_autoencoder(config: Config) -> None:
     for step in range(start, config.autoencoder_steps):
         for group in optimizer.param_groups:
             group["lr"] = config.autoencoder_lr * cosine_with_warmup(step, config.autoencoder_steps, 100)
-        rng = np.random.default_rng([config.seed, 1, step])
-        target = draw_crops(pictures, masked, rng)
+        target = draw_crops(pictures, masked, np.random.default_rng([config.seed, 1, step]))
         losses = autoencoder_losses(model, target, config, step)
         loss = losses["l1"] + GRADIENT_WEIGHT * losses["gradient"] + config.kl_weight * losses["kl"]
         optimizer.zero_grad(set_to_none=True)
@@ -61,21 +60,13 @@ def train_autoencoder(config: Config) -> None:
 
 def build_seeded(config: Config) -> AutoencoderKL:
     """The autoencoder to start from: the checkpoint's, or a fresh one whose weights depend on the seed alone."""
-    if start := starting_point(config):
-        return start.vae.to(memory_format=torch.channels_last)  # pyright: ignore
-    with torch.random.fork_rng():
-        torch.manual_seed(seed_for(config.seed, "autoencoder"))
-        return build_autoencoder(config.autoencoder_channels).to(memory_format=torch.channels_last)  # pyright: ignore
-
-
-def load_pictures(config: Config) -> list[NDArray[np.uint8]]:
-    """The training scenes' pictures, u8[H, W, 3] each."""
-    return [scene.image() for scene in read_scenes(config.data) if scene.split == "train"]
-
-
-def load_masked_pictures(config: Config) -> list[NDArray[np.uint8]]:
-    """The training scenes' masked pictures (product on grey), u8[H, W, 3] each."""
-    return [masked_picture(scene.cutout()) for scene in read_scenes(config.data) if scene.split == "train"]
+    if folder := starting_folder(config):
+        model = AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=torch.float32)
+    else:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_for(config.seed, "autoencoder"))
+            model = build_autoencoder(config.autoencoder_channels)
+    return model.to(memory_format=torch.channels_last)  # pyright: ignore
 
 
 def masked_picture(cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -132,8 +123,8 @@ def finished_autoencoder(config: Config) -> AutoencoderKL:
     if state := finished_state(config, "autoencoder", config.autoencoder_steps):
         model.load_state_dict(state["model"])
     model.eval().requires_grad_(False)
-    square = [picture for picture in load_pictures(config) if picture.shape[0] == picture.shape[1]][:256]
-    latents = encode_pictures(model, square)
+    square = [scene for scene in training_scenes(config) if scene.record["size"][0] == scene.record["size"][1]]
+    latents = encode_pictures(model, [scene.image() for scene in square[:256]])
     fold_latent_statistics(model, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
     return model
 

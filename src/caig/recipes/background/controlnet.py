@@ -6,9 +6,9 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor
 
-from caig.data.scenes import SceneRecord, read_scenes
+from caig.data.scenes import SceneRecord
 from caig.models.background_parts import build_controlnet
-from caig.recipes.background import Config, finished_state, starting_point
+from caig.recipes.background import Config, finished_state, starting_folder, training_scenes
 from caig.recipes.background.autoencoder import finished_autoencoder
 from caig.recipes.background.unet import Batch, Painter, Sampler, finished_painter, loss_of
 from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, encoded_views
@@ -18,7 +18,7 @@ from caig.seeding import seed_for
 
 def train_controlnet(config: Config) -> None:
     """Train from the last checkpoint to `config.controlnet_steps`; writes `controlnet.pt`."""
-    scenes = [scene for scene in read_scenes(config.data) if scene.split == "train"]
+    scenes = training_scenes(config)
     painter = finished_painter(config, scenes)
     controlnet = fresh_controlnet(config, painter)
     optimizer = torch.optim.AdamW(controlnet.parameters(), lr=config.controlnet_lr, weight_decay=1e-2, fused=True)
@@ -72,11 +72,13 @@ def controlled(painter: Painter, controlnet: ControlNetModel, batch: Batch) -> T
 
 def fresh_controlnet(config: Config, painter: Painter) -> ControlNetModel:
     """The ControlNet to start from: the checkpoint's, or one that starts as the painter's encoder."""
-    if start := starting_point(config):
-        return start.controlnet.to(memory_format=torch.channels_last)  # pyright: ignore
-    with torch.random.fork_rng():
-        torch.manual_seed(seed_for(config.seed, "controlnet"))
-        return build_controlnet(painter.unet).to(memory_format=torch.channels_last)  # pyright: ignore
+    if folder := starting_folder(config):
+        controlnet = ControlNetModel.from_pretrained(folder, subfolder="controlnet", dtype=torch.float32)
+    else:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_for(config.seed, "controlnet"))
+            controlnet = build_controlnet(painter.unet)
+    return controlnet.to(memory_format=torch.channels_last)  # pyright: ignore
 
 
 def finished_controlnet(config: Config, painter: Painter) -> ControlNetModel:

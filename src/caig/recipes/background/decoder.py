@@ -17,14 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caig.models.background_parts import enlarge_latents
-from caig.recipes.background import Config, finished_state
+from caig.recipes.background import Config, finished_state, training_scenes
 from caig.recipes.background.autoencoder import (
     GRADIENT_WEIGHT,
     PIXELS,
     crops,
     finished_autoencoder,
     gradient_loss,
-    load_pictures,
 )
 from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
@@ -34,7 +33,7 @@ SIDE = 128
 
 def train_decoder(config: Config) -> None:
     """Train from the last checkpoint to `config.decoder_steps`; writes `decoder.pt`."""
-    scenes, model = load_pictures(config), finished_autoencoder(config)
+    pictures, model = [scene.image() for scene in training_scenes(config)], finished_autoencoder(config)
     trained = [*model.decoder.parameters(), *model.post_quant_conv.parameters()]  # pyright: ignore
     for parameter in trained:
         parameter.requires_grad_(True)
@@ -49,7 +48,7 @@ def train_decoder(config: Config) -> None:
     for step in range(start, config.decoder_steps):
         for group in optimizer.param_groups:
             group["lr"] = config.autoencoder_lr / 2 * cosine_with_warmup(step, config.decoder_steps, 50)
-        losses = decoder_losses(model, scenes, config, step)
+        losses = decoder_losses(model, pictures, config, step)
         optimizer.zero_grad(set_to_none=True)
         (losses["l1"] + GRADIENT_WEIGHT * losses["gradient"]).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -62,13 +61,13 @@ def train_decoder(config: Config) -> None:
 
 
 def decoder_losses(
-    model: AutoencoderKL, scenes: list[NDArray[np.uint8]], config: Config, step: int
+    model: AutoencoderKL, pictures: list[NDArray[np.uint8]], config: Config, step: int
 ) -> dict[str, Tensor]:
     """Losses of one step; draws depend on (seed, step) alone."""
     rng = np.random.default_rng([config.seed, 6, step])
     generator = torch.Generator().manual_seed(seed_for(config.seed, "decoder", step))
-    drawn = rng.integers(len(scenes), size=PIXELS // SIDE**2)
-    target = crops([scenes[number] for number in drawn], rng, SIDE)
+    drawn = rng.integers(len(pictures), size=PIXELS // SIDE**2)
+    target = crops([pictures[number] for number in drawn], rng, SIDE)
     enlarged = rng.random() < config.decoder_enlarged
     with torch.no_grad():
         shown = F.avg_pool2d(target, 2) if enlarged else target

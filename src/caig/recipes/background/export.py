@@ -8,10 +8,9 @@ from pathlib import Path
 
 from diffusers import StableDiffusionControlNetInpaintPipeline
 
-from caig.data.scenes import read_scenes
 from caig.models.background_model import Sampling
 from caig.models.background_parts import build_scheduler
-from caig.recipes.background import Config
+from caig.recipes.background import Config, training_scenes
 from caig.recipes.background.controlnet import finished_controlnet
 from caig.recipes.background.decoder import finished_decoder
 from caig.recipes.background.unet import finished_painter
@@ -22,8 +21,7 @@ SAMPLING = Sampling(steps=10, guidance=3.0, native_side=256, erode=2, refine=500
 
 def export(config: Config) -> Path:
     """Write `config.out`/`model`: loads in the stock StableDiffusionControlNetInpaintPipeline; returns the folder."""
-    scenes = [scene for scene in read_scenes(config.data) if scene.split == "train"]
-    painter = finished_painter(config, scenes)
+    painter = finished_painter(config, training_scenes(config))
     pipeline = StableDiffusionControlNetInpaintPipeline(
         vae=finished_decoder(config),
         text_encoder=painter.text_encoder,

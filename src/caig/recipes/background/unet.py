@@ -29,7 +29,7 @@ from caig.models.background_parts import (
     build_tokenizer,
     build_unet,
 )
-from caig.recipes.background import Config, finished_state, starting_point
+from caig.recipes.background import Config, finished_state, starting_folder, training_scenes
 from caig.recipes.background.autoencoder import finished_autoencoder
 from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, Views, encoded_views
 from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
@@ -136,7 +136,7 @@ def loss_of(batch: Batch, predicted: Tensor) -> Tensor:
 
 def train_unet(config: Config) -> None:
     """Train from the last checkpoint; coarse steps first, then full resolution; writes `unet.pt`."""
-    scenes = [scene for scene in read_scenes(config.data) if scene.split == "train"]
+    scenes = training_scenes(config)
     held_out = [scene for scene in read_scenes(config.data) if scene.split == "validation"]
     autoencoder = finished_autoencoder(config)
     painter = fresh_painter(config, scenes)
@@ -211,8 +211,12 @@ def validation_loss(painter: Painter, average: MovingAverage, check: Sampler) ->
 def fresh_painter(config: Config, scenes: list[SceneRecord]) -> Painter:
     """The painter to start from: the checkpoint's, or one whose weights depend on the seed alone and whose tokenizer
     is trained on every phrase of the vocabulary."""
-    if start := starting_point(config):
-        return Painter(start.tokenizer, start.text_encoder, start.unet)
+    if folder := starting_folder(config):
+        return Painter(
+            CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
+            CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32),
+            UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=torch.float32, dropout=config.dropout),
+        )
     captions = [caption for scene in scenes for caption in scene.record["captions"]]
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(config.seed, "painter"))
