@@ -92,7 +92,7 @@ def kto(pairs: Pairs, beta: float) -> Tensor:
 
 
 def simpo(pairs: Pairs, beta: float) -> Tensor:
-    """-log s(beta [log pi(chosen) / |chosen| - log pi(rejected) / |rejected| - 1/2]), without reference (2405.14734)."""
+    """-log s(beta [log pi(chosen) / |chosen| - log pi(rejected) / |rejected| - 1/2]), no reference (2405.14734)."""
     means = pairs.per_token()
     return -F.logsigmoid(beta * (means.chosen - means.rejected - SIMPO_MARGIN))
 
