@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 class Config:
     """Settings of `caig train prompt`."""
 
-    data: Path
-    """Folder of scene tars and products.tar."""
     out: Path
     """Run folder: checkpoint, log and, in `model`, the exported checkpoint."""
+    data: Path | None = None
+    """Folder of scene tars and products.tar."""
+    catalog: Path | None = None
+    """Catalogue with images, titles and categories; a row with a `caption` is a scene and its background's words."""
     start_from: str = ""
     """Name of the image-text checkpoint to go on from; empty: a small one from nothing, of the sizes below."""
     lora_rank: int = 0
@@ -93,8 +95,8 @@ def run(config: Config) -> Path:
 
     torch.set_num_threads(config.threads)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    sources = read_sources(config.data, "train", config.image)
-    held_out = read_sources(config.data, "validation", config.image)
+    sources = read_sources(config.data, "train", config.image, config.catalog)
+    held_out = read_sources(config.data, "validation", config.image, config.catalog)
     names = names_of(sources)
     model, processor = build(config, sources.captions)
     model.to(accelerator.device).train()
@@ -146,7 +148,7 @@ def draw_step(config: Config, sources: Sources, step: int, rng: Random) -> list[
     """The samples of one step, of one task: settings alone at first, whole descriptions later."""
     from caig.recipes.pretrain_samples import draw_samples, draw_task, only_settings
 
-    family, task = draw_task(config.weights, rng)
+    family, task = draw_task(config.weights, rng, scenes=bool(sources.scenes))
     photos = rng.random() < config.photo_steps
     samples = draw_samples(sources, task, family, config.batch, config.answers, photos=photos, rng=rng)
     brief = step < config.picture_steps + config.setting_steps and task not in ("product", "title")
@@ -155,12 +157,12 @@ def draw_step(config: Config, sources: Sources, step: int, rng: Random) -> list[
 
 def build(config: Config, captions: Any) -> tuple[Any, Any]:
     """The model to train and its processor: `start_from`, or a fresh one that depends on config and captions alone."""
-    from caig.models.adapters import add_adapter, load_prompt_checkpoint
+    from caig.models.adapters import add_adapter, load_adapted
     from caig.models.mllm import BackboneSize, build_backbone
     from caig.recipes.pretrain_samples import tokenizer_texts
 
     if config.start_from:
-        model, processor, _ = load_prompt_checkpoint(config.start_from, "prompt")
+        model, processor, _ = load_adapted(config.start_from, "prompt")
     else:
         fields = ("image", "vision_width", "vision_layers", "width", "layers", "initializer", "vocabulary")
         size = BackboneSize(**{name: value for name, value in asdict(config).items() if name in fields})
@@ -185,14 +187,12 @@ def export(config: Config, model: Any, processor: Any) -> None:
 
 def answer_loss(model: Any, processor: Any, samples: Any) -> Any:
     """Mean cross-entropy over the tokens of the samples' answers, in nats; prompts carry no loss."""
-    from torch.nn import functional as F
+    from caig.models.mllm import answer_log_probs
+    from caig.recipes.pretrain_samples import collate
 
-    from caig.models.mllm import answer_logits
-    from caig.recipes.pretrain_samples import IGNORED, collate, labels
-
-    inputs, tokens, mask = collate(processor, samples, model.device)
-    logits = answer_logits(model, inputs, tokens, mask, len(samples[0].answers))
-    return F.cross_entropy(logits.flatten(0, 1), labels(tokens, mask).flatten(), ignore_index=IGNORED)
+    batch = collate(processor, samples, model.device)
+    log_probs = answer_log_probs(model, batch.inputs, batch.answers, batch.mask, batch.repeats)
+    return -log_probs.sum() / batch.mask.sum()
 
 
 def validation_losses(model: Any, processor: Any, held_out: Sources, config: Config) -> dict[str, float]:
@@ -202,7 +202,8 @@ def validation_losses(model: Any, processor: Any, held_out: Sources, config: Con
     from caig.recipes.pretrain_samples import draw_samples
 
     losses: dict[str, float] = {}
-    for name, (family, task, photos) in VALIDATED.items():
+    asked = {name: task for name, task in VALIDATED.items() if held_out.scenes or task[1] != "background"}
+    for name, (family, task, photos) in asked.items():
         rng = Random(seed_for(config.seed, "validation", name))
         count = config.validation_prompts
         samples = draw_samples(held_out, task, family, count, config.answers, photos=photos, rng=rng)

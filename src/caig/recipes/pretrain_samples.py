@@ -15,22 +15,30 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from caig.data.captions import sample_description, setting_of
+from caig.data.catalog import read_catalog
 from caig.data.comparisons import split
-from caig.data.everyday import Category, categories, made_up_noun, training_categories, write_title
+from caig.data.everyday import (
+    Category,
+    categories,
+    made_up_noun,
+    suitable_settings,
+    training_categories,
+    write_title,
+)
 from caig.data.instructions import FAMILIES, INSTRUCTIONS, product_facts, write_instruction
 from caig.data.scenes import SceneRecord, read_products, read_scenes
 from caig.data.vocabulary import vocabulary
+from caig.errors import InputError
 from caig.imaging.canvas import on_white
-from caig.models.mllm import encode
+from caig.imaging.reading import read_photo
+from caig.models.mllm import TrainingBatch, encode_training
+from caig.pipeline import read_cutout
 from caig.types import Cutout, Pixels
 
 SHOWN_ATTRIBUTES = ("brand", "color", "tags", "price")
-IGNORED = -100  # label of a token without loss
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,18 +71,48 @@ class Sources:
     captions: Mapping[str, Sequence[str]]
 
 
-def read_sources(folder: Path, share: str, side: int) -> Sources:
+def read_sources(folder: Path | None, share: str, side: int, catalog: Path | None = None) -> Sources:
     """The products and scenes of a share (train, validation or test, by a hash of the product), at `side` pixels.
 
-    Each scene also gives a photo of its product alone, in its own pose. Captions of training scenes only.
+    Each rendered scene also gives a photo of its product alone, in its own pose; captions are of training scenes only.
+    A catalogue's products join them; its rows with a `caption` count as scenes. InputError without either.
     """
-    scenes = [scene for scene in read_scenes(folder) if split(scene.product["id"]) == share]
-    posed = [Photo(record=scene.product, image=on_white(_cutout(scene.cutout()), side)) for scene in scenes]
+    if folder is None and catalog is None:
+        hint = "Give --data, --catalog or both."
+        raise InputError("data", expected="rendered scenes or a catalogue", got="neither", next_step=hint)
+    photos, pictures = read_catalog_photos(catalog, share, side) if catalog else ([], [])
+    rendered = [scene for scene in read_scenes(folder) if split(scene.product["id"]) == share] if folder else []
+    posed = [Photo(record=scene.product, image=on_white(_cutout(scene.cutout()), side)) for scene in rendered]
     return Sources(
-        photos=read_photos(folder, share, side) + posed,
-        scenes=[_scene(scene, side) for scene in scenes],
-        captions=read_captions(folder),
+        photos=[*photos, *(read_photos(folder, share, side) if folder else []), *posed],
+        scenes=[*pictures, *(_scene(scene, side) for scene in rendered)],
+        captions=read_captions(folder) if folder else {},
     )
+
+
+def read_catalog_photos(path: Path, share: str | None, side: int) -> tuple[list[Photo], list[Photo]]:
+    """(products on white, pictures with captions) of a catalogue; `share` None: all of it.
+
+    InputError names the first row that cannot be used: nothing is left out in silence.
+    """
+    catalog = read_catalog(path)
+    if catalog.rejected:
+        row = catalog.rejected[0]
+        raise InputError(
+            f"{path} row {row.row}", expected="a usable product", got=row.reason, next_step="Mend the row."
+        )
+    photos: list[Photo] = []
+    pictures: list[Photo] = []
+    for product in catalog.products:
+        if share is None or split(product.id) == share:
+            about = {"id": product.id, "title": product.title, "category": product.category, **product.attributes}
+            caption = about.pop("caption", "")
+            if caption:
+                image = square(read_photo(Path(str(product.image))).image, side)
+                pictures.append(Photo(record=about, image=image, captions=(str(caption),)))
+            else:
+                photos.append(Photo(record=about, image=on_white(read_cutout(product), side)))
+    return photos, pictures
 
 
 def read_photos(folder: Path, share: str, side: int) -> list[Photo]:
@@ -107,15 +145,19 @@ def draw_samples(
         return [_title(sources, rng) for _ in range(count)]
     if task == "background":
         return [_background(sources, min(answers, 2), rng, words=family == "comprehension") for _ in range(count)]
-    rendered = [rng.random() < (0.6 if photos else 0.15) for _ in range(count)]
-    return [(_rendered if own else _everyday)(sources, task, answers, photos, rng) for own in rendered]
+    shown = [photo for photo in sources.photos if suitable_settings(photo.record["category"])]
+    own = [bool(shown) and rng.random() < (0.6 if photos else 0.15) for _ in range(count)]
+    return [
+        _rendered(sources, shown, task, answers, photos, rng) if one else _everyday(sources, task, answers, photos, rng)
+        for one in own
+    ]
 
 
-def draw_task(weights: Mapping[str, float], rng: Random) -> tuple[str, str]:
+def draw_task(weights: Mapping[str, float], rng: Random, *, scenes: bool = True) -> tuple[str, str]:
     """(family, task): the family by its weight, then one of its tasks; prompt generation three times as often as
-    rewriting, which is the easier half of it."""
+    rewriting, which is the easier half of it. Without `scenes` nobody can be asked for a background that is there."""
     family = rng.choices(list(weights), list(weights.values()))[0]
-    tasks = FAMILIES[family]
+    tasks = [task for task in FAMILIES[family] if scenes or task != "background"]
     return family, rng.choices(tasks, [3.0 if task == "prompt generation" else 1.0 for task in tasks])[0]
 
 
@@ -137,26 +179,20 @@ def tokenizer_texts(captions: Mapping[str, Sequence[str]], seed: int) -> list[st
     return own + written + [write_instruction(rng.choice(list(INSTRUCTIONS)), fact, rng) for fact in facts]
 
 
-def answer_tokens(processor: Any, answers: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Tokens i64[B, T] of the answers, each closed by the end token and padded right, and their mask of ones."""
-    tokenizer = processor.tokenizer
-    rows = [[*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id] for text in answers]
-    length = max(map(len, rows))
-    tokens = [row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows]
-    mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
-    return torch.tensor(tokens), torch.tensor(mask)
+def square(image: Pixels, side: int) -> Pixels:
+    """u8[side, side, 3]: the whole picture, squeezed into a square so that nothing of the scene is cropped."""
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
 
 
-def collate(processor: Any, samples: Sequence[Sample], device: Any) -> tuple[Any, Tensor, Tensor]:
-    """Encoded prompts of B samples, and their answers' tokens and mask i64[B·answers, T]."""
-    inputs = encode(processor, [s.instruction for s in samples], [s.image for s in samples], device)
-    tokens, mask = answer_tokens(processor, [text for s in samples for text in s.answers])
-    return inputs, tokens.to(device), mask.to(device)
-
-
-def labels(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Targets i64[B, T]: the answer's tokens with its end token; padding carries no loss, nor does any prompt."""
-    return tokens.masked_fill(mask == 0, IGNORED)
+def collate(processor: Any, samples: Sequence[Sample], device: Any) -> TrainingBatch:
+    """B samples as encoded prompts with as many answers each; loss is on tokens of answers only."""
+    return encode_training(
+        processor,
+        [sample.instruction for sample in samples],
+        [sample.image for sample in samples],
+        [sample.answers for sample in samples],
+        device,
+    )
 
 
 def _product(sources: Sources, answers: int, rng: Random) -> Sample:
@@ -175,7 +211,7 @@ def _product(sources: Sources, answers: int, rng: Random) -> Sample:
 def _title(sources: Sources, rng: Random) -> Sample:
     photo = rng.choice(sources.photos)
     told = {name: photo.record[name] for name in SHOWN_ATTRIBUTES if name in photo.record and rng.random() < 0.8}
-    facts = product_facts("", _maybe(categories().get(photo.record["category"]), rng), told)
+    facts = product_facts("", _maybe(photo.record["category"], rng), told)
     return Sample(
         instruction=write_instruction("title", facts, rng),
         image=augment(photo.image, rng),
@@ -186,9 +222,7 @@ def _title(sources: Sources, rng: Random) -> Sample:
 def _background(sources: Sources, answers: int, rng: Random, *, words: bool) -> Sample:
     scene = rng.choice(sources.scenes)
     about = scene.record
-    facts = (
-        product_facts(about["title"], _maybe(categories().get(about["category"]), rng)) if words else product_facts()
-    )
+    facts = product_facts(about["title"], _maybe(about["category"], rng)) if words else product_facts()
     image = scene.image[:, ::-1] if rng.random() < 0.5 else scene.image
     return Sample(
         instruction=write_instruction("background", facts, rng),
@@ -197,15 +231,15 @@ def _background(sources: Sources, answers: int, rng: Random, *, words: bool) -> 
     )
 
 
-def _rendered(sources: Sources, task: str, answers: int, photos: bool, rng: Random) -> Sample:
-    photo = rng.choice(sources.photos)
+def _rendered(sources: Sources, shown: Sequence[Photo], task: str, answers: int, photos: bool, rng: Random) -> Sample:
+    photo = rng.choice(shown)
     record = photo.record
     wordless = photos and rng.random() < 0.45
     named = {k: record[k] for k in SHOWN_ATTRIBUTES if k in record and rng.random() < 0.5}
     attributes = named if rng.random() < 0.2 else {}
-    category = categories()[record["category"]]
-    facts = product_facts() if wordless else product_facts(record["title"], _maybe(category, rng), attributes)
-    return _sample(sources, task, facts, augment(photo.image, rng) if photos else None, category, answers, rng)
+    settings = suitable_settings(record["category"]) or ()
+    facts = product_facts() if wordless else product_facts(record["title"], _maybe(record["category"], rng), attributes)
+    return _sample(sources, task, facts, augment(photo.image, rng) if photos else None, settings, answers, rng)
 
 
 def _everyday(sources: Sources, task: str, answers: int, photos: bool, rng: Random) -> Sample:
@@ -216,15 +250,15 @@ def _everyday(sources: Sources, task: str, answers: int, photos: bool, rng: Rand
     elif kind < 0.35:  # the noun means nothing
         facts = product_facts(write_title(category, made_up_noun(rng), rng), _name(category, rng))
     else:
-        facts = product_facts(write_title(category, rng.choice(category.training), rng), _maybe(category, rng))
-    return _sample(sources, task, facts, _unrelated(sources, rng) if photos else None, category, answers, rng)
+        facts = product_facts(write_title(category, rng.choice(category.training), rng), _maybe(category.name, rng))
+    image = _unrelated(sources, rng) if photos else None
+    return _sample(sources, task, facts, image, category.settings, answers, rng)
 
 
 def _sample(
-    sources: Sources, task: str, facts: str, image: Pixels | None, category: Category, answers: int, rng: Random
+    sources: Sources, task: str, facts: str, image: Pixels | None, settings: Sequence[str], answers: int, rng: Random
 ) -> Sample:
     """Answers name different settings as long as there are any left."""
-    settings = category.settings
     chosen = [setting for _ in range(-(-answers // len(settings))) for setting in rng.sample(settings, len(settings))]
     draft = _poor_description(rng) if task == "rewrite" else ""
     return Sample(
@@ -250,9 +284,10 @@ def _name(category: Category, rng: Random) -> str:
     return category.name if rng.random() < 0.6 else rng.choice((category.name, *category.aliases))
 
 
-def _maybe(category: Category | None, rng: Random) -> str:
+def _maybe(category: str, rng: Random) -> str:
     """The category under one of its names, or nothing: then the rest must do."""
-    return _name(category, rng) if category and rng.random() < 0.6 else ""
+    known = categories().get(category)
+    return (_name(known, rng) if known else category) if rng.random() < 0.6 else ""
 
 
 def augment(image: Pixels, rng: Random) -> Pixels:
@@ -274,10 +309,8 @@ def _unrelated(sources: Sources, rng: Random) -> Pixels:
 
 
 def _scene(scene: SceneRecord, side: int) -> Photo:
-    image = Image.fromarray(scene.image())
-    square = image.resize((side, side), Image.Resampling.BOX)
     record = {**scene.product, "setting": scene.record["setting"]}
-    return Photo(record=record, image=np.asarray(square), captions=tuple(scene.record["captions"]))
+    return Photo(record=record, image=square(scene.image(), side), captions=tuple(scene.record["captions"]))
 
 
 def _cutout(rgba: Pixels) -> Cutout:
