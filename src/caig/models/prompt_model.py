@@ -86,8 +86,7 @@ class PromptModel:
                 got=type(product.image).__name__,
                 next_step="Read and cut out the photo first (caig.imaging).",
             )
-        facts = product_facts(product.title, product.category, product.attributes)
-        text = write_instruction(TASK, facts, Random(seed_for(seed, product.id, "instruction")))
+        text = prompt_of(product, seed)
         inputs = encode(self.processor, [text], [product.image], self.model.device, room=MAX_TOKENS)
         return prefill(self.model, inputs)
 
@@ -114,6 +113,12 @@ class PromptModel:
         text = " ".join(self.processor.tokenizer.decode(tokens[:end], skip_special_tokens=True).split())
         whole = text if end is not None or ", " not in text else text.rpartition(", ")[0]
         return ", ".join(dict.fromkeys(whole.split(", ")))
+
+
+def prompt_of(product: Product, seed: int) -> str:
+    """What `describe` asks for `product` under `seed`: one of the paraphrases, with the product in words."""
+    facts = product_facts(product.title, product.category, product.attributes)
+    return write_instruction(TASK, facts, Random(seed_for(seed, product.id, "instruction")))
 
 
 def gumbel_max(logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from caig.errors import InputError
 from caig.seeding import seed_for
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ class Config:
     """Per task."""
     evaluate: int = 100
     """Products and nouns per condition in the final report; 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        if self.lora_rank and self.picture_steps:
+            hint = "An adapter leaves the vision tower as it is: train it from a checkpoint that knows pictures."
+            got = f"{self.picture_steps} with lora_rank {self.lora_rank}"
+            raise InputError("picture_steps", expected="0 for an adapter", got=got, next_step=hint)
 
     @property
     def weights(self) -> Mapping[str, float]:
