@@ -1,4 +1,4 @@
-"""The DPO objective agrees with TRL's DPOTrainer: same tiny model, same batch, dropout off."""
+"""DPO and IPO agree with TRL's DPOTrainer (whose IPO is per token): same tiny model, same batch, dropout off."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from caig.models.mllm import BackboneSize, answer_log_probs, build_backbone, chat_prompt, encode_training
-from caig.preference.policy import Pairs, objective
+from caig.preference.policy import LOSSES, Pairs, objective
 
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install caig[dev]")
 datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install caig[dev]")
@@ -37,8 +37,8 @@ def text_only(llava) -> LlamaForCausalLM:
     return model
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_loss_and_gradients_agree_with_trl(tmp_path, smoothing: float):
+@pytest.mark.parametrize(("kind", "name", "per_token"), [("sigmoid", "dpo", False), ("ipo", "ipo", True)])
+def test_loss_and_gradients_agree_with_trl(tmp_path, kind: str, name: str, per_token: bool):
     llava, processor = build_backbone([text for row in ROWS for text in row] * 20, seed=0, size=TINY)
     policy = moved(llava, 1).train()
     rows = [
@@ -46,7 +46,7 @@ def test_loss_and_gradients_agree_with_trl(tmp_path, smoothing: float):
         for product, chosen, rejected in ROWS
     ]
     config = trl.DPOConfig(
-        output_dir=str(tmp_path), beta=0.3, label_smoothing=smoothing, per_device_train_batch_size=3, report_to="none",
+        output_dir=str(tmp_path), beta=0.3, loss_type=kind, per_device_train_batch_size=3, report_to="none",
         use_cpu=True, bf16=False, gradient_checkpointing=False, disable_dropout=True,
     )  # fmt: skip
     theirs = text_only(policy)
@@ -73,11 +73,11 @@ def test_loss_and_gradients_agree_with_trl(tmp_path, smoothing: float):
         ref_chosen=reference[:, 0], ref_rejected=reference[:, 1], ref_corrupted=reference[:, 0],
         chosen_length=lengths[:, 0], rejected_length=lengths[:, 1],
     )  # fmt: skip
-    loss = objective(pairs, beta=0.3, product_weight=0.0, smoothing=smoothing)
+    loss = objective(pairs, loss=LOSSES[name], beta=0.3, product_weight=0.0, per_token=per_token)
     loss.backward()
-    name = "layers.0.mlp.up_proj.weight"
+    weight = "layers.0.mlp.up_proj.weight"
     gap = (
-        (policy.model.language_model.get_parameter(name).grad - trainer.model.model.get_parameter(name).grad)
+        (policy.model.language_model.get_parameter(weight).grad - trainer.model.model.get_parameter(weight).grad)
         .abs()
         .max()
         .item()

@@ -128,10 +128,10 @@ class Gallery:
     def judge(self, world: int, half: int) -> LookJudge:
         """The reward model (half 0) or the guard (half 1) of a world, from clicks on training products only."""
         if (world, half) not in self.judges:
-            own = [ad for ad in self.ads if seed_for("half", ad.product.id) % 2 == half]
-            self.judges[world, half] = LookJudge(
-                f"clicks of half {half} in world {world}", own, World(world), self.config
-            )
+            train = [ad for ad in self.ads if split(ad.product.id) == "train"]
+            own = [ad for ad in train if seed_for("half", ad.product.id) % 2 == half]
+            name = f"clicks of half {half} in world {world}"
+            self.judges[world, half] = LookJudge(name, own, World(world), self.config)
         return self.judges[world, half]
 
     def train(self, training: Training, world: int) -> str:
