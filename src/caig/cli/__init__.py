@@ -44,6 +44,9 @@ app.command(shop)
 evaluate = App(name="evaluate", help="Measure a model on data that its training never saw.")
 evaluate.command("caig.cli.evaluate:prompt", name="prompt", help="Measure a prompt model.")
 app.command(evaluate)
+imports = App(name="import", help="Turn other people's checkpoints into folders that caig loads.")
+imports.command("caig.cli.importing:weights", name="weights", help="Convert .bin and .pt weights to safetensors.")
+app.command(imports)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
