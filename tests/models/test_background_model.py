@@ -12,7 +12,7 @@ from PIL import Image
 from caig.errors import CheckpointError
 from caig.models.background_model import BackgroundModel, Frame, read_sampling, warn_of_cut
 from caig.testing import check_background_model, sample_canvas
-from caig.types import Canvas, Description
+from caig.types import Box, Canvas, Description
 from tests.tiny import tiny_background
 
 
@@ -186,3 +186,31 @@ def test_a_folder_that_is_no_pipeline_is_a_clear_error(tmp_path: Path) -> None:
 def test_known_words_are_one_token_each(model: BackgroundModel) -> None:
     """Start, 'rustic kitchen table , soft morning light', end: else captions outgrow the text encoder."""
     assert len(model.pipeline.tokenizer("rustic kitchen table, soft morning light")["input_ids"]) == 9
+
+
+def test_negatives_and_clear_space_reach_the_picture(model: BackgroundModel) -> None:
+    canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
+
+    def paint(canvas: Canvas, **changes: str) -> np.ndarray:
+        return model.paint(canvas, [replace(text, **changes)], seeds=[5])[0]
+
+    usual, clear = paint(canvas), paint(replace(canvas, clear=Box(x=0, y=0, w=1, h=0.4)))
+    assert not np.array_equal(usual, paint(canvas, negative="sandy beach"))
+    top = slice(0, 20)
+    print(f"deviation of the clear space in levels: {usual[top].std():.1f} before, {clear[top].std():.1f} calmed")
+    assert clear[top].std() < 0.8 * usual[top].std()
+
+
+def test_only_its_own_negative_counts(model: BackgroundModel) -> None:
+    canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
+    mixed = model.paint(canvas, [text, replace(text, negative="sandy beach")], seeds=[5, 5])
+    usual = model.paint(canvas, [text, text], seeds=[5, 5])
+    assert np.array_equal(mixed[0], usual[0]) and not np.array_equal(mixed[1], usual[1])
+
+
+def test_the_controlnet_can_be_left_out(model: BackgroundModel) -> None:
+    canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
+    (without,) = model.with_controlnet_scale(0.0).paint(canvas, [text], seeds=[5])
+    changed = BackgroundModel(model.pipeline, replace(model.sampling, controlnet_scale=0.0), name="x")
+    assert np.array_equal(without, changed.paint(canvas, [text], seeds=[5])[0])
+    assert not np.array_equal(without, model.paint(canvas, [text], seeds=[5])[0])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from caig.errors import CheckpointError
 from caig.models.background_parts import enlarge_latents
+from caig.models.calming import calm, calm_weight
 from caig.models.hub import fingerprint, resolve
 from caig.types import Canvas, Description, Pixels, Size
 
@@ -119,15 +120,22 @@ class BackgroundModel:
         model.fingerprint = fingerprint(folder)
         return model
 
+    def with_controlnet_scale(self, scale: float) -> BackgroundModel:
+        """The same weights, with the ControlNet's part multiplied by `scale`; 0 leaves it out."""
+        model = BackgroundModel(self.pipeline, replace(self.sampling, controlnet_scale=scale), name=self.name)
+        model.fingerprint = self.fingerprint
+        return model
+
     @torch.inference_mode()
     def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
         """Paint one u8[H, W, 3] picture of the canvas's size per description, all in one batch.
 
-        Same seeds and batch size: bit-equal. The frame is padded, never stretched, to the model's latent blocks.
+        Same seeds and batch size: bit-equal. The frame is padded, never stretched, to the model's latent blocks. A
+        description's negative text takes the place of the empty one in the guidance; `canvas.clear` is calmed.
         """
         height, width = canvas.product.shape
         frame = Frame.around((width, height), self.sampling.native_side, self._multiple())
-        text = self._encode_texts([description.text for description in descriptions])
+        text = self._encode_texts([d.negative for d in descriptions] + [d.text for d in descriptions])
         latents = self._sample(frame, canvas, text, [torch.Generator().manual_seed(seed) for seed in seeds])
         if self.sampling.enlarges and width > frame.inner_width:
             latents = enlarge_latents(latents)
@@ -148,7 +156,7 @@ class BackgroundModel:
         generators: list[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
-        """Classifier-free guidance over all pictures at once: f[N, 4, h, w]; `text` holds "" and N prompts.
+        """Classifier-free guidance over all pictures at once: f[N, 4, h, w]; `text` holds N negatives and N prompts.
 
         `start` f[N, 4, h, w] is noised to the timestep `refine` and goes on from there; None: from noise alone.
         """
@@ -165,14 +173,17 @@ class BackgroundModel:
             scheduler.set_begin_index(first)
             timesteps = timesteps[first:]
             latents = scheduler.add_noise(start, noise, timesteps[:1].expand(count))
-        both = torch.cat([text[:1].expand(count, -1, -1), text[1:]])
         control, condition = (part.expand(2 * count, -1, -1, -1) for part in (control, condition))
+        quiet = calm_weight(canvas.clear, noise.shape[-2:]).to(noise) if canvas.clear else None
         for timestep in timesteps:
             twice = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
-            residuals = self._control(twice, timestep, both, control)
+            residuals = self._control(twice, timestep, text, control)
             inputs = torch.cat([twice, condition], 1) if self.pipeline.unet.config.in_channels == 9 else twice
-            free, told = self.pipeline.unet(inputs, timestep, both, **residuals).sample.chunk(2)
-            latents = scheduler.step(free + self.sampling.guidance * (told - free), timestep, latents).prev_sample
+            free, told = self.pipeline.unet(inputs, timestep, text, **residuals).sample.chunk(2)
+            told = free + self.sampling.guidance * (told - free)
+            if quiet is not None:
+                told = calm(told, latents, quiet, scheduler, timestep)
+            latents = scheduler.step(told, timestep, latents).prev_sample
         return latents
 
     def _control(self, latents: Tensor, timestep: Tensor, text: Tensor, edges: Tensor) -> dict[str, Tensor]:
@@ -201,14 +212,14 @@ class BackgroundModel:
         return self._tensor(edges[..., None] / 255).expand(-1, 3, -1, -1)
 
     def _encode_texts(self, texts: list[str]) -> Tensor:
-        """f[1 + N, T, C]: the empty text and each prompt; different prompts are encoded once."""
+        """f[N, T, C] of N texts; equal ones are encoded once."""
         tokenizer = self.pipeline.tokenizer
         for text in texts:
             warn_of_cut(tokenizer, text)
-        unique = list(dict.fromkeys(["", *texts]))
+        unique = list(dict.fromkeys(texts))
         ids = tokenizer(unique, padding="max_length", max_length=tokenizer.model_max_length, truncation=True)
         states = self.pipeline.text_encoder(torch.tensor(ids["input_ids"], device=self.pipeline.device))[0]
-        return states[[unique.index(text) for text in ["", *texts]]]
+        return states[[unique.index(text) for text in texts]]
 
     def _decode(self, latents: Tensor) -> list[Pixels]:
         """u8[H, W, 3] pictures, one at a time: the decoder is what needs memory."""
