@@ -63,7 +63,9 @@ class AdPipeline:
         place: Any = {"device": device, "dtype": dtype}
         return cls(
             prompt_model=load_model(prompt_model or prompts, "prompt", **place),
-            background_model=load_model(background_model or backgrounds, "background", compile=compile or None, **place),
+            background_model=load_model(
+                background_model or backgrounds, "background", compile=compile or None, **place
+            ),
             reward_model=load_model(reward_model or rewards, "reward", **place),
             cutout=cutout,
         )

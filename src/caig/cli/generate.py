@@ -24,7 +24,9 @@ def generate(
     image: options.Image | None = None,
     title: options.Title | None = None,
     catalog: Annotated[Path | None, Parameter(help="csv, tsv, jsonl, json or parquet instead of one photo.")] = None,
-    preset: Annotated[str, Parameter(help="Models and settings that go together: `caig models` lists them.")] = "embedded",
+    preset: Annotated[
+        str, Parameter(help="Models and settings that go together: `caig models` lists them.")
+    ] = "embedded",
     n: options.Count = DEFAULTS.n,
     size: options.SizeText | None = None,
     seed: options.Seed = DEFAULTS.seed,
@@ -53,7 +55,7 @@ def generate(
 ) -> int:
     """Make ads of one product (--image, --title) or of a catalogue, ranked by predicted CTR.
 
-    An option that is not given is the preset's. Writes OUT/<product id>/rank-1.png …, OUT/manifest.jsonl and OUT/index.html.
+    What is not given is the preset's. Writes OUT/<product id>/rank-1.png …, OUT/manifest.jsonl and OUT/index.html.
     """
     from caig.imaging.canvas import parse_position, parse_size
     from caig.models.registry import preset as preset_called

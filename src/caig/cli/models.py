@@ -23,10 +23,8 @@ def models(*, json: options.Json = False) -> None:
 def _known() -> dict[str, list[dict[str, Any]]]:
     from caig.models import registry
     from caig.models.hub import fetch_command, is_cached
-    from caig.models.recipes import parts_of
-
     cached = {checkpoint.name: is_cached(checkpoint) for checkpoint in registry.checkpoints()}
-    parts = {name: parts_of(folder) for name, folder in registry.backgrounds().items()}
+    parts = {name: registry.parts_of(folder) for name, folder in registry.backgrounds().items()}
     return {
         "presets": [asdict(preset) for preset in registry.presets().values()],
         "backgrounds": [

@@ -53,7 +53,9 @@ Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
     Parameter(help="By default float32 on a CPU and half precision on a GPU."),
 ]
-Compile = Annotated[bool, Parameter(name="--compile", negative=(), help="Compile the background model (torch.compile).")]
+Compile = Annotated[
+    bool, Parameter(name="--compile", negative=(), help="Compile the background model (torch.compile).")
+]
 AcceptLicence = Annotated[
     tuple[str, ...],
     Parameter(name="--accept-licence", negative=(), show_default=False, help="Licence that you accept; may repeat."),

@@ -119,7 +119,9 @@ def score(
         raise InputError("score", expected="one picture or more", got="none", next_step="Name the ads to score.")
     pictures = [read_photo(path).image for path in images]
     model = options.load_model(reward_model, "reward", accept_licence, device=device, dtype=dtype)
-    from caig.models.reward_model import win_probabilities  # after load_model has silenced the libraries that it imports
+    from caig.models.reward_model import (
+        win_probabilities,
+    )  # after load_model has silenced the libraries that it imports
 
     product = Product(id="product", title=title, category=category)
     scores = model.score(product, pictures, ids=[content_hash(picture) for picture in pictures])

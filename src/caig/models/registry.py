@@ -95,3 +95,9 @@ def find(name: str) -> Checkpoint | None:
 def backgrounds() -> dict[str, Path]:
     """Folder of each background model that is composed of known checkpoints, by name."""
     return {path.parent.name: path.parent for path in sorted((KNOWN / "backgrounds").glob("*/background.json"))}
+
+
+def parts_of(folder: Path) -> list[str]:
+    """Names of the checkpoints that a known background model is made of."""
+    record = json.loads((folder / "background.json").read_text(encoding="utf-8"))
+    return [record[part] for part in ("base", "controlnet", "lora") if part in record]
