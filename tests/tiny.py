@@ -43,7 +43,7 @@ def tiny_background(folder: Path) -> Path:
 
 
 def tiny_xl(folder: Path, *, channels: int = 9) -> Path:
-    """A Stable Diffusion XL folder with a ControlNet: two text encoders, pooled text, time ids; 4 or 9 `channels` in."""
+    """A Stable Diffusion XL folder with a ControlNet: two text encoders, pooled text, time ids."""
     torch.manual_seed(0)
     tokenizer = parts.build_tokenizer(CAPTIONS)
     config = CLIPTextConfig(

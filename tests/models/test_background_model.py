@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionControlNetInpaintPipeline
 from PIL import Image
+from safetensors.torch import save_file
 
 from caig.errors import CheckpointError
 from caig.models.background_loading import read_sampling
@@ -192,7 +193,7 @@ def test_unknown_sampling_keys_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_pipeline_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"x")
+    save_file({"weight": torch.ones(1)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="a diffusers folder with a ControlNet inpainting pipeline"):
         BackgroundModel.from_pretrained(str(tmp_path))
 

@@ -23,6 +23,7 @@ def models(*, json: options.Json = False) -> None:
 def _known() -> dict[str, list[dict[str, Any]]]:
     from caig.models import registry
     from caig.models.hub import fetch_command, is_cached
+
     cached = {checkpoint.name: is_cached(checkpoint) for checkpoint in registry.checkpoints()}
     parts = {name: registry.parts_of(folder) for name, folder in registry.backgrounds().items()}
     return {

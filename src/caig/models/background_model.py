@@ -3,7 +3,8 @@
 The checkpoint is an ordinary diffusers folder of Stable Diffusion 1.5 or XL, or a composition of some
 (`caig.models.background_loading`). The sampling loop is our own, because the stock ones sample the masked picture's
 latents (here: their mode), embed every prompt and edge map again, and share one generator between pictures (here: one
-per picture). A checkpoint may ask to be painted at half the side first, at a quarter of the price, and refined from there.
+per picture). A checkpoint may ask to be painted at half the side first, at a quarter of the price, and be refined from
+there.
 """
 
 from __future__ import annotations
