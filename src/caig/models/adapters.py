@@ -72,17 +72,17 @@ def save_adapter(model: Any, folder: Path) -> None:
     copy.deepcopy(model).half().save_pretrained(folder)
 
 
-def load_prompt_checkpoint(name: str, role: Role, device: str | None = None) -> tuple[Any, Any, str]:
+def load_adapted(name: str, role: Role, device: str | None = None, **options: Any) -> tuple[Any, Any, str]:
     """Load (model, processor, fingerprint) by name: a whole checkpoint, or an adapter and the base that it names.
 
-    A base given as a relative path is looked up beside the adapter when the working directory has none. CheckpointError
-    when the base or the adapter is missing, broken, or they do not fit each other.
+    `options` are those of `load_mllm`. A base given as a relative path is looked up beside the adapter when the working
+    directory has none. CheckpointError when the base or the adapter is missing, broken, or they do not fit.
     """
     folder = resolve(name, role)
     if not (folder / CONFIG).is_file():
-        return *load_mllm(folder, device), fingerprint(folder)
+        return *load_mllm(folder, device, **options), fingerprint(folder)
     base = resolve(base_of(folder), role)
-    model, processor = load_mllm(base, device)
+    model, processor = load_mllm(base, device, **options)
     try:
         model.load_adapter(str(folder))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
