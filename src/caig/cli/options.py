@@ -45,7 +45,9 @@ SourceType = Annotated[
 ]
 LayersTo = Annotated[LayerFormat | None, Parameter(help="Write background, shadow and product as layers too.")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object.")]
-PromptName = Annotated[str, Parameter(name="--prompt-model", help=f"Writes the descriptions: {MODEL_HELP}")]
+PromptName = Annotated[
+    str, Parameter(name="--prompt-model", help=f"Writes the descriptions: openai:URL#model, {MODEL_HELP}")
+]
 BackgroundName = Annotated[str, Parameter(name="--background-model", help=f"Paints: {MODEL_HELP}")]
 RewardName = Annotated[str, Parameter(name="--reward-model", help=f"Predicts the CTR: {MODEL_HELP}")]
 Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 …; by default a GPU when there is one.")]

@@ -144,7 +144,8 @@ class RewardModel:
             return []
         members = self.utilities(product, images) / self.calibration.temperature
         return [
-            _score(creative, own, product.category, self.calibration) for creative, own in zip(ids, members, strict=True)
+            _score(creative, own, product.category, self.calibration)
+            for creative, own in zip(ids, members, strict=True)
         ]
 
     def utilities(self, product: Product, images: Sequence[Pixels]) -> Floats:
