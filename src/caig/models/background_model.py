@@ -3,7 +3,8 @@
 The checkpoint is an ordinary diffusers folder that also loads in the stock `StableDiffusionControlNetInpaintPipeline`.
 The sampling loop is our own, because the stock one samples the masked picture's latents (here: their mode), embeds
 every prompt and edge map again, and shares one generator between pictures (here: one per picture). A checkpoint may
-ask to be painted at half the side first, at a quarter of the price, and refined from there.
+ask to be painted at half the side first, at a quarter of the price, and refined from there, or bring plates
+(`caig.models.plates`) to start from.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from caig.errors import CheckpointError
 from caig.models.background_parts import enlarge_latents
 from caig.models.calming import calm, calm_weight
 from caig.models.hub import fingerprint, resolve
+from caig.models.plates import PlateBank
 from caig.types import Canvas, Description, Pixels, Size
 
 GREY = 128
+RELIGHT = 4.0  # pixels
 log = logging.getLogger(__name__)
 
 
@@ -45,8 +48,8 @@ class Sampling:
     erode: int = 1
     """Pixels taken off the product's mask, so that the model paints right up to it."""
     refine: int = 0
-    """Timestep of 1,000 at which a picture painted at half the side, enlarged and noised, goes on at the full side;
-    0: painted at the full side at once."""
+    """Timestep of 1,000 at which a start goes on, noised: a plate where the checkpoint has some, else a picture painted
+    at half the side and enlarged; 0: painted from noise at once, or a plate left as it is."""
     enlarges: bool = False
     """Whether the decoder was trained on enlarged latents too, and so decodes larger canvases at twice the side."""
 
@@ -92,8 +95,15 @@ class Frame:
 class BackgroundModel:
     """A background model from a diffusers folder."""
 
-    def __init__(self, pipeline: StableDiffusionControlNetInpaintPipeline, sampling: Sampling, *, name: str) -> None:
-        self.pipeline, self.sampling, self.name = pipeline, sampling, name
+    def __init__(
+        self,
+        pipeline: StableDiffusionControlNetInpaintPipeline,
+        sampling: Sampling,
+        *,
+        name: str,
+        plates: PlateBank | None = None,
+    ) -> None:
+        self.pipeline, self.sampling, self.name, self.plates = pipeline, sampling, name, plates
         self.fingerprint: str | None = None
 
     @classmethod
@@ -116,13 +126,14 @@ class BackgroundModel:
             ) from None
         for part in (pipeline.unet, pipeline.controlnet, pipeline.vae):
             part.to(memory_format=torch.channels_last)  # measured: 512² decoded in 0.7 of the time on a CPU
-        model = cls(pipeline, read_sampling(folder), name=name)
+        model = cls(pipeline, read_sampling(folder), name=name, plates=PlateBank.read(folder))
         model.fingerprint = fingerprint(folder)
         return model
 
     def with_controlnet_scale(self, scale: float) -> BackgroundModel:
         """The same weights, with the ControlNet's part multiplied by `scale`; 0 leaves it out."""
-        model = BackgroundModel(self.pipeline, replace(self.sampling, controlnet_scale=scale), name=self.name)
+        sampling = replace(self.sampling, controlnet_scale=scale)
+        model = BackgroundModel(self.pipeline, sampling, name=self.name, plates=self.plates)
         model.fingerprint = self.fingerprint
         return model
 
@@ -136,10 +147,35 @@ class BackgroundModel:
         height, width = canvas.product.shape
         frame = Frame.around((width, height), self.sampling.native_side, self._multiple())
         text = self._encode_texts([d.negative for d in descriptions] + [d.text for d in descriptions])
-        latents = self._sample(frame, canvas, text, [torch.Generator().manual_seed(seed) for seed in seeds])
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        if self.plates is not None:
+            plates = [self.plates.lay(d.text, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
+            return self._relight(frame, canvas, text, generators, plates) if self.sampling.refine else plates
+        latents = self._sample(frame, canvas, text, generators)
         if self.sampling.enlarges and width > frame.inner_width:
             latents = enlarge_latents(latents)
         return [frame.unfit(picture, (width, height)) for picture in self._decode(latents)]
+
+    def _relight(
+        self,
+        frame: Frame,
+        canvas: Canvas,
+        text: Tensor,
+        generators: list[torch.Generator],
+        plates: list[Pixels],
+    ) -> list[Pixels]:
+        """The plates, at their own resolution, in the light and shadow that the diffusion model gives them around the
+        product: what it changed, smoothed over `RELIGHT` pixels of the frame, is added to them."""
+        pixels = torch.cat([self._tensor(frame.fit(plate, GREY) / 127.5 - 1) for plate in plates])
+        start = self.pipeline.vae.encode(pixels).latent_dist.mode() * self.pipeline.vae.config.scaling_factor
+        painted = self._denoise(frame, canvas, text, generators, start=start)
+        pairs = zip(plates, self._decode(start), self._decode(painted), strict=True)
+        size = canvas.product.shape[1], canvas.product.shape[0]
+        pictures = []
+        for plate, before, after in pairs:
+            change = cv2.GaussianBlur(after.astype(np.float32) - before, (0, 0), RELIGHT)
+            pictures.append(np.clip(plate + frame.unfit(change, size) + 0.5, 0, 255).astype(np.uint8))
+        return pictures
 
     def _sample(self, frame: Frame, canvas: Canvas, text: Tensor, generators: list[torch.Generator]) -> Tensor:
         """Latents f[N, 4, h, w]: from noise at once, or at half the side first and then refined."""
