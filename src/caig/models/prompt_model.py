@@ -19,6 +19,7 @@ from caig.data.captions import setting_of
 from caig.data.instructions import product_facts, write_instruction
 from caig.errors import CheckpointError, ImageError, InputError
 from caig.models.adapters import load_adapted
+from caig.models.hub import Dtype
 from caig.models.mllm import Prefill, append, encode, end_token, prefill
 from caig.seeding import seed_for
 from caig.types import Description, Product
@@ -42,11 +43,13 @@ class PromptModel:
         self._ends = sorted({*own, *(ends if isinstance(ends, list) else [ends])} - {None})
 
     @classmethod
-    def from_pretrained(cls, name: str = "embedded", *, device: str | None = None) -> PromptModel:
+    def from_pretrained(
+        cls, name: str = "embedded", *, device: str | None = None, dtype: Dtype | None = None
+    ) -> PromptModel:
         """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken.
 
         An adapter's folder loads together with the checkpoint under it."""
-        model, processor, fingerprint = load_adapted(name, "prompt", device)
+        model, processor, fingerprint = load_adapted(name, "prompt", device, dtype=dtype)
         prompt_model = cls(model, processor, name=name)
         prompt_model.fingerprint = fingerprint
         return prompt_model
