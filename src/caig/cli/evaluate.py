@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from caig.cli import options
+from caig.cli.options import ANYWHERE
 
 Data = Annotated[Path, Parameter(help="Folder of rendered products and scenes.")]
 Cases = Annotated[int, Parameter(help="Products or nouns per condition, at most.")]
@@ -19,9 +20,7 @@ def prompt(
     prompt_model: options.PromptName = "embedded",
     cases: Cases = 100,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    accept_licence: options.AcceptLicence = (),
+    place: options.Place = ANYWHERE,
 ) -> None:
     """Print valid-description rate, match rate and variety, each with its 95 % interval over products.
 
@@ -29,6 +28,6 @@ def prompt(
     """
     from caig.recipes.pretrain_report import evaluate
 
-    model = options.load_model(prompt_model, "prompt", accept_licence, device=device, dtype=dtype)
+    model = options.load_model(prompt_model, "prompt", place)
     for estimate in evaluate(model, data, cases=cases, seed=seed):
         print(estimate, flush=True)

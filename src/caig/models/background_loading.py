@@ -49,8 +49,8 @@ class Sampling:
     erode: int = 1
     """Pixels taken off the product's mask, so that the model paints right up to it."""
     refine: int = 0
-    """Timestep of 1,000 at which a picture painted at half the side, enlarged and noised, goes on at the full side;
-    0: painted at the full side at once."""
+    """Timestep of 1,000 at which a start goes on, noised: a plate where the checkpoint has some, else a picture painted
+    at half the side and enlarged; 0: painted from noise at once, or a plate left as it is."""
     enlarges: bool = False
     """Whether the decoder was trained on enlarged latents too, and so decodes larger canvases at twice the side."""
 

@@ -4,7 +4,7 @@ The checkpoint is an ordinary diffusers folder of Stable Diffusion 1.5 or XL, or
 (`caig.models.background_loading`). The sampling loop is our own, because the stock ones sample the masked picture's
 latents (here: their mode), embed every prompt and edge map again, and share one generator between pictures (here: one
 per picture). A checkpoint may ask to be painted at half the side first, at a quarter of the price, and be refined from
-there.
+there, or bring plates (`caig.models.plates`) to start from.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from caig.models.background_parts import enlarge_latents
 from caig.models.background_text import Words, encode_texts
 from caig.models.calming import calm, calm_weight
 from caig.models.hub import Dtype, place, resolve
+from caig.models.plates import PlateBank
 from caig.types import Canvas, Description, Pixels, Size
 
 GREY = 128
+RELIGHT = 4.0  # pixels
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class Frame:
 class BackgroundModel:
     """A background model of Stable Diffusion 1.5 or XL; `pipeline` is diffusers' ControlNet inpainting pipeline."""
 
-    def __init__(self, pipeline: Any, sampling: Sampling, *, name: str) -> None:
-        self.pipeline, self.sampling, self.name = pipeline, sampling, name
+    def __init__(self, pipeline: Any, sampling: Sampling, *, name: str, plates: PlateBank | None = None) -> None:
+        self.pipeline, self.sampling, self.name, self.plates = pipeline, sampling, name, plates
         self.fingerprint: str | None = None
 
     @classmethod
@@ -97,19 +99,19 @@ class BackgroundModel:
         Raises CheckpointError for a broken checkpoint, InputError for an impossible device.
         """
         device, dtype = place("background", device, dtype)
-        pipeline, sampling, fingerprint = load_pipeline(
-            resolve(name, "background"), device, getattr(torch, dtype), name
-        )
+        folder = resolve(name, "background")
+        pipeline, sampling, fingerprint = load_pipeline(folder, device, getattr(torch, dtype), name)
         if compile:
             for part in (pipeline.unet, pipeline.controlnet):
                 part.compile()
-        model = cls(pipeline, sampling, name=name)
+        model = cls(pipeline, sampling, name=name, plates=PlateBank.read(folder))
         model.fingerprint = fingerprint
         return model
 
     def with_controlnet_scale(self, scale: float) -> BackgroundModel:
         """The same weights, with the ControlNet's part multiplied by `scale`; 0 leaves it out."""
-        model = BackgroundModel(self.pipeline, replace(self.sampling, controlnet_scale=scale), name=self.name)
+        sampling = replace(self.sampling, controlnet_scale=scale)
+        model = BackgroundModel(self.pipeline, sampling, name=self.name, plates=self.plates)
         model.fingerprint = self.fingerprint
         return model
 
@@ -124,10 +126,29 @@ class BackgroundModel:
         frame = Frame.around((width, height), self.sampling.native_side, self._multiple())
         negatives = [description.negative for description in descriptions] if self._guided() else None
         words = encode_texts(self.pipeline, [description.text for description in descriptions], negatives)
-        latents = self._sample(frame, canvas, words, [torch.Generator().manual_seed(seed) for seed in seeds])
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        if self.plates is not None:
+            plates = [self.plates.lay(d.text, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
+            return self._relight(frame, canvas, words, generators, plates) if self.sampling.refine else plates
+        latents = self._sample(frame, canvas, words, generators)
         if self.sampling.enlarges and width > frame.inner_width:
             latents = enlarge_latents(latents)
         return [frame.unfit(picture, (width, height)) for picture in self._decode(latents)]
+
+    def _relight(
+        self, frame: Frame, canvas: Canvas, words: Words, generators: list[torch.Generator], plates: list[Pixels]
+    ) -> list[Pixels]:
+        """The plates, at their own resolution, in the light and shadow that the diffusion model gives them around the
+        product: what it changed, smoothed over `RELIGHT` pixels of the frame, is added to them."""
+        start = self._encode(np.stack([frame.fit(plate, GREY) / 127.5 - 1 for plate in plates]))
+        painted = self._denoise(frame, canvas, words, generators, start=start)
+        pairs = zip(plates, self._decode(start), self._decode(painted), strict=True)
+        size = canvas.product.shape[1], canvas.product.shape[0]
+        pictures = []
+        for plate, before, after in pairs:
+            change = cv2.GaussianBlur(after.astype(np.float32) - before, (0, 0), RELIGHT)
+            pictures.append(np.clip(plate + frame.unfit(change, size) + 0.5, 0, 255).astype(np.uint8))
+        return pictures
 
     def _sample(self, frame: Frame, canvas: Canvas, words: Words, generators: list[torch.Generator]) -> Tensor:
         """Latents f[N, 4, h, w]: from noise at once, or at half the side first and then refined."""
@@ -218,10 +239,9 @@ class BackgroundModel:
         """f[1, 5, h, w]: paint mask (1 = paint) and latents of the product on grey, masked hard as in training."""
         shown = self._shown(frame, canvas)
         pixels = np.where(shown[..., None], frame.fit(canvas.image, GREY) / 127.5 - 1, 0.0)  # 0 is mid-grey
-        vae = self.pipeline.vae
-        latents = vae.encode(self._tensor(pixels).to(vae.dtype)).latent_dist.mode() * vae.config.scaling_factor
-        paint = 1 - F.interpolate(self._tensor(shown[..., None]), size=latents.shape[-2:], mode="nearest")
-        return torch.cat([paint, latents.to(paint)], 1)
+        latents = self._encode(pixels[None])
+        paint = 1 - F.interpolate(self._tensor(shown[None, ..., None]), size=latents.shape[-2:], mode="nearest")
+        return torch.cat([paint, latents], 1)
 
     def _shown(self, frame: Frame, canvas: Canvas) -> np.ndarray:
         """bool[H, W] of the frame: the product, a little eroded."""
@@ -233,14 +253,15 @@ class BackgroundModel:
         """What the ControlNet sees, f[1, 3, H, W] in 0..1; -1 where an inpainting ControlNet shall paint."""
         if self.sampling.control == "canny":
             return self._edges(frame, canvas)
-        return self._tensor(np.where(self._shown(frame, canvas)[..., None], frame.fit(canvas.image, GREY) / 255, -1.0))
+        shown = self._shown(frame, canvas)[..., None]
+        return self._tensor(np.where(shown, frame.fit(canvas.image, GREY) / 255, -1.0)[None])
 
     def _edges(self, frame: Frame, canvas: Canvas) -> Tensor:
         """f[1, 3, H, W] in 0..1: canny edges of the product at the frame's size."""
         from caig.imaging.edges import product_edges
 
         edges = product_edges(frame.fit(canvas.image, GREY), frame.fit(canvas.product, 0.0))
-        return self._tensor(edges[..., None] / 255).expand(-1, 3, -1, -1)
+        return self._tensor(edges[None, ..., None] / 255).expand(-1, 3, -1, -1)
 
     def _decode(self, latents: Tensor) -> list[Pixels]:
         """u8[H, W, 3] pictures, one at a time: the decoder is what needs memory."""
@@ -252,9 +273,15 @@ class BackgroundModel:
             for picture in decoded
         ]
 
+    def _encode(self, pixels: np.ndarray) -> Tensor:
+        """Latents f[N, 4, h, w] of pictures [N, H, W, 3] in -1..1."""
+        vae = self.pipeline.vae
+        latents = vae.encode(self._tensor(pixels).to(vae.dtype)).latent_dist.mode() * vae.config.scaling_factor
+        return latents.to(self.pipeline.unet.dtype)
+
     def _tensor(self, pixels: np.ndarray) -> Tensor:
-        """[H, W, C] to f[1, C, H, W] on the model's device."""
-        return torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.pipeline.device, self.pipeline.unet.dtype)
+        """[N, H, W, C] to f[N, C, H, W] on the model's device."""
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.pipeline.device, self.pipeline.unet.dtype)
 
     def _multiple(self) -> int:
         """Pixels per side that one latent block of the UNet's coarsest level stands for."""

@@ -164,7 +164,7 @@ def fingerprint(folder: Path) -> str:
     """First 16 hex digits of a hash over the folder's weights and configs: what made a picture, for its manifest."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.suffix in {".safetensors", ".json"} and path.name != "training.json":
+        if path.suffix in {".safetensors", ".json", ".tar"} and path.name != "training.json":
             digest.update(str(path.relative_to(folder)).encode())
             digest.update(_digest(path))
     return digest.hexdigest()[:16]
