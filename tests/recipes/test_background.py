@@ -11,12 +11,15 @@ from safetensors.torch import load_file
 
 from caig.data.scenes import read_scenes
 from caig.errors import InputError
+from caig.models.background_model import BackgroundModel
 from caig.models.background_parts import build_autoencoder, fold_latent_statistics
+from caig.models.plates import PLATES
 from caig.recipes.background import Config, run
 from caig.recipes.background.autoencoder import masked_picture
 from caig.recipes.background.unet import training_caption
 from caig.recipes.background.views import COARSE_SIZES, cut_window, shape_of
 from caig.recipes.training import cosine_with_warmup, load_checkpoint
+from tests.models.test_plates import write_bank
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -195,3 +198,16 @@ def test_captions_name_the_scene(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = [training_caption(scene, random.Random(seed)) for seed in range(40)]
     assert any(set(caption.split(", ")) <= rendered for caption in drawn), "half are the rendered captions' phrases"
     assert any(not set(caption.split(", ")) <= rendered for caption in drawn), "half are said in other words"
+
+
+def test_plates_go_into_the_export_and_on_to_the_next(finished: Config, tmp_path: Path) -> None:
+    plates = write_bank(tmp_path, [({"captions": ["a beach"]}, (9, 99, 199))])
+    (plates / PLATES).rename(plates / "plates-0000.tar")
+    start = str(finished.out / "model")
+    still = dict(legs=("controlnet",), controlnet_steps=0, unet_steps=0, coarse_unet_steps=0, decoder_steps=0)
+    first = toy(tmp_path / "first", start_from=start, plates=plates, autoencoder_steps=0, **still)
+    bank = BackgroundModel.from_pretrained(str(run(first))).plates
+    assert bank is not None and len(bank.plates) == 1
+    second = replace(first, out=tmp_path / "second", start_from=str(first.out / "model"), plates=None)
+    assert (run(second) / PLATES).read_bytes() == (first.out / "model" / PLATES).read_bytes()
+    assert not (finished.out / "model" / PLATES).exists()

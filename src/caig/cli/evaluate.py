@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from caig.cli import options
+from caig.cli.options import ANYWHERE
 from caig.errors import InputError
 
 Data = Annotated[Path | None, Parameter(help="Folder of rendered products and scenes.")]
@@ -24,6 +25,7 @@ def prompt(
     prompt_model: options.PromptName = "embedded",
     cases: Cases = 100,
     seed: options.Seed = 0,
+    place: options.Place = ANYWHERE,
 ) -> None:
     """Print valid-description rate, match rate, variety and held-out losses, each with its 95 % interval.
 
@@ -36,12 +38,10 @@ def prompt(
     if catalog is not None and not judge:
         hint = "Name an instruct checkpoint, e.g. llava-hf/llava-1.5-7b-hf."
         raise InputError("--judge", expected="a checkpoint to judge a catalogue", got="none", next_step=hint)
-    from caig.models.hub import load_model
     from caig.models.judge import Judge
     from caig.recipes.pretrain_report import evaluate, evaluate_catalog
 
-    options.quiet()
-    model = load_model(prompt_model, "prompt")
+    model = options.load_model(prompt_model, "prompt", place)
     if data is not None:
         for estimate in evaluate(model, data, cases=cases, seed=seed):
             print(estimate, flush=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def read_suitability(folder: Path) -> dict[str, list[str]]:
     return json.loads(path.read_text())
 
 
-def read_groups(archive: Path, suffixes: set[str]) -> Iterator[dict[str, bytes]]:
+def read_groups(archive: Path, suffixes: Set[str]) -> Iterator[dict[str, bytes]]:
     """Yield each record's files of `suffixes` by suffix; InputError names a record that lacks one."""
     groups: dict[str, dict[str, bytes]] = {}
     with tarfile.open(archive) as tar:

@@ -11,8 +11,10 @@ as shares of width and height) and `<id>.json` with `captions` and, where known,
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tarfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +28,12 @@ from numpy.typing import NDArray
 
 from caig.data.scenes import decode, read_groups
 from caig.data.vocabulary import blur_of, vocabulary
+from caig.errors import InputError
 from caig.imaging.canvas import product_box
 from caig.types import Canvas, Pixels, Size
 
 PLATES = "plates.tar"
+FILES = frozenset({"json", "stand.json", "image.webp"})
 WEIGHTS = {"setting": 3.0, "lighting": 1.5, "floor": 1.0, "backdrop": 1.0, "props": 1.0, "blur": 0.5, "caption": 1.0}
 MISFIT = 0.3  # what a plate loses by standing badly, beside a text match of 0 to 1
 NEAR = 0.08  # plates this close to the best one take turns by seed
@@ -82,7 +86,7 @@ class PlateBank:
         path = folder / PLATES
         if not path.is_file():
             return None
-        return cls([_plate(files) for files in read_groups(path, {"json", "stand.json", "image.webp"})])
+        return cls([_plate(files) for files in read_groups(path, FILES)])
 
     def lay(self, text: str, canvas: Canvas, *, seed: int) -> Pixels:
         """u8[H, W, 3] of the canvas's size: the plate that fits description and product, its stand below the product.
@@ -134,6 +138,28 @@ class PlateBank:
             "weight": np.array([WEIGHTS[factor] for factor, _ in groups]),
         }
         return words, vectors, table, np.array(kinds)
+
+
+def join_plates(folder: Path, path: Path) -> int:
+    """Join `folder`'s plates-*.tar into the bank `path`, records without what only the renderer needs; how many.
+
+    InputError when there are none. The same plates give the same bytes.
+    """
+    archives = sorted(Path(folder).glob("plates-*.tar"))
+    plates = [files for archive in archives for files in read_groups(archive, FILES)]
+    if not plates:
+        raise InputError(
+            str(folder), expected="plates-*.tar", got="none there", next_step="Render some: `make scenes PLATES=360`."
+        )
+    with tarfile.open(path, "w") as bank:
+        for files in plates:
+            record = json.loads(files["json"])
+            kept = {key: value for key, value in record.items() if key not in ("product", "take", "pose")}
+            for suffix, data in {**files, "json": json.dumps(kept).encode()}.items():
+                member = tarfile.TarInfo(f"{record['id']}.{suffix}")
+                member.size = len(data)
+                bank.addfile(member, io.BytesIO(data))
+    return len(plates)
 
 
 def fit_plate(plate: Size, stand: Box, product: Box, canvas: Size, mirrored: bool) -> Fit:

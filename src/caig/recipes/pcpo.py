@@ -71,9 +71,9 @@ class Config:
     alpha: float = 32.0
     dropout: float = 0.0
     lr: float = 5e-4
-    epochs: int = 2
+    epochs: int = 4
     """Passes over a round's pairs."""
-    batch: int = 8
+    batch: int = 4
     """Products a step, on each device."""
     warmup: int = 4
     """Steps of linear warm-up in each round; a cosine down to 0 follows."""

@@ -20,8 +20,9 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from caig.artifacts import published_folder
 from caig.models.adapters import adapter_weights, add_adapter, load_adapted, reference, save_adapter
+from caig.models.describing import write_request
 from caig.models.mllm import TrainingBatch, answer_log_probs, encode_training, see, with_features
-from caig.models.prompt_model import PromptModel, prompt_of
+from caig.models.prompt_model import PromptModel
 from caig.preference.corruption import corruptions, strangers
 from caig.preference.policy import LOSSES, Pairs, objective
 from caig.recipes.pcpo import Config
@@ -87,7 +88,7 @@ class Policy:
 
     def encode(self, products: Sequence[Product], texts: Sequence[Sequence[str]], seed: int) -> TrainingBatch:
         """Prompts and answers of products as they are shown, every picture seen already."""
-        prompts = [prompt_of(product, seed) for product in products]
+        prompts = [write_request(product, 1, seed=seed) for product in products]
         images = [product.image if isinstance(product.image, np.ndarray) else None for product in products]
         batch = encode_training(self.processor, prompts, images, texts, self.model.device)
         return replace(batch, inputs=with_features(batch.inputs, see(self.model, batch.inputs)))
