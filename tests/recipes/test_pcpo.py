@@ -63,6 +63,8 @@ def test_what_a_run_leaves(uncut: Path, base: Path):
     assert len(steps) == 2 * 2 * 2 and [line["step"] for line in rounds] == [1, 2]  # rounds, epochs, batches
     assert {"margin", "product_margin", "ordered"} <= steps[0].keys()
     assert {"kl", "entropy", "distinct_2", "match", "utility", "guard", "alarm"} <= rounds[0].keys()
+    timed = {f"seconds_{step}" for step in ("describe", "paint", "judge", "update", "watch")}
+    assert timed <= rounds[0].keys()
     assert sum("stranger_margin" in line for line in lines) == 2
     assert list((uncut / "tensorboard").iterdir())
     ids = {id for ids in json.loads((uncut / "rounds/0/pictures.json").read_text()).values() for id in ids}

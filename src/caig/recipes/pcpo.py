@@ -143,6 +143,7 @@ def run(config: Config) -> Path:
 def optimise(config: Config, products: Sequence[Product], models: Models) -> Path:
     """The loop. Every step is stored once, so a run that was cut reads what it has and goes on; steps are shared among
     the processes of `accelerate launch`."""
+    from caig.pipeline import Clock
     from caig.recipes import pcpo_steps as steps
     from caig.recipes.pcpo_report import write_page
     from caig.recipes.pcpo_update import Policy, export, update
@@ -155,15 +156,20 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     studio = steps.Studio(config, models)
     watched = [steps.watch(store, 0, policy, studio, shelf.watched)]
     for r in range(config.rounds):
-        window = shelf.window(r)
-        drafts = store.shared(f"rounds/{r}/drafts", steps.describe, window, policy, config.candidates, r)
-        pictures = store.shared(f"rounds/{r}/pictures", studio.paint, window, drafts, r)
-        utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
-        update(policy, r, window, shelf.train, drafts, utilities)
+        window, clock = shelf.window(r), Clock()
+        with clock.measure("seconds_describe"):
+            drafts = store.shared(f"rounds/{r}/drafts", steps.describe, window, policy, config.candidates, r)
+        with clock.measure("seconds_paint"):
+            pictures = store.shared(f"rounds/{r}/pictures", studio.paint, window, drafts, r)
+        with clock.measure("seconds_judge"):
+            utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
+        with clock.measure("seconds_update"):
+            update(policy, r, window, shelf.train, drafts, utilities)
         studio.refresh(window, pictures)
-        watched.append(steps.watch(store, r + 1, policy, studio, shelf.watched))
+        with clock.measure("seconds_watch"):
+            watched.append(steps.watch(store, r + 1, policy, studio, shelf.watched))
         alarms = steps.alarms(config, watched[0].metrics, watched[-1].metrics)
-        policy.tell(r + 1, alarm="; ".join(alarms), **watched[-1].metrics)
+        policy.tell(r + 1, alarm="; ".join(alarms), **watched[-1].metrics, **clock.seconds)
         if alarms:
             break
     best = steps.best_round(config, watched)
