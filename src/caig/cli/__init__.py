@@ -43,6 +43,7 @@ shop.command(study)
 app.command(shop)
 evaluate = App(name="evaluate", help="Measure a model on data that its training never saw.")
 evaluate.command("caig.cli.evaluate:prompt", name="prompt", help="Measure a prompt model.")
+evaluate.command("caig.cli.evaluate:background", name="background", help="Measure a background model.")
 app.command(evaluate)
 
 

@@ -1,13 +1,15 @@
-"""`caig evaluate prompt`: a model measured on what its training never saw, one line per estimate."""
+"""`caig evaluate prompt|background`: a model measured on what its training never saw, one line per estimate."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from caig.cli import options
+from caig.types import Estimate
 
 Data = Annotated[Path, Parameter(help="Folder of rendered products and scenes.")]
 Cases = Annotated[int, Parameter(help="Products or nouns per condition, at most.")]
@@ -25,4 +27,16 @@ def prompt(
 
     options.quiet()
     for estimate in evaluate(load_model(prompt_model, "prompt"), data, cases=cases, seed=seed):
+        print(estimate, flush=True)
+
+
+def __getattr__(name: str) -> Any:
+    """Make `background` when the command line asks for it: its options are the fields of its recipe's Config."""
+    if name != "background":
+        raise AttributeError(name)
+    return options.command_of("caig.recipes.background.report", _show)
+
+
+def _show(estimates: Iterable[Estimate]) -> None:
+    for estimate in estimates:
         print(estimate, flush=True)

@@ -32,7 +32,7 @@ from caig.models.plates import PlateBank
 from caig.types import Canvas, Description, Pixels, Size
 
 GREY = 128
-RELIGHT = 4.0  # pixels
+SMOOTH, REACH = 4.0, 28.0  # pixels of the frame
 log = logging.getLogger(__name__)
 
 
@@ -149,7 +149,7 @@ class BackgroundModel:
         text = self._encode_texts([d.negative for d in descriptions] + [d.text for d in descriptions])
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         if self.plates is not None:
-            plates = [self.plates.lay(d.text, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
+            plates = [self.plates.lay(d, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
             return self._relight(frame, canvas, text, generators, plates) if self.sampling.refine else plates
         latents = self._sample(frame, canvas, text, generators)
         if self.sampling.enlarges and width > frame.inner_width:
@@ -164,16 +164,17 @@ class BackgroundModel:
         generators: list[torch.Generator],
         plates: list[Pixels],
     ) -> list[Pixels]:
-        """The plates, at their own resolution, in the light and shadow that the diffusion model gives them around the
-        product: what it changed, smoothed over `RELIGHT` pixels of the frame, is added to them."""
+        """The plates, at their own resolution, with the light and shadow that the diffusion model gives them around the
+        product: what it changed, smoothed over `SMOOTH` pixels of the frame, fades out over `REACH` of them."""
         pixels = torch.cat([self._tensor(frame.fit(plate, GREY) / 127.5 - 1) for plate in plates])
         start = self.pipeline.vae.encode(pixels).latent_dist.mode() * self.pipeline.vae.config.scaling_factor
         painted = self._denoise(frame, canvas, text, generators, start=start)
-        pairs = zip(plates, self._decode(start), self._decode(painted), strict=True)
+        away = cv2.distanceTransform(np.uint8(frame.fit(canvas.product, 0.0) <= 0.5), cv2.DIST_L2, 5)
+        near = np.exp(-((away / REACH) ** 2))[..., None]
         size = canvas.product.shape[1], canvas.product.shape[0]
         pictures = []
-        for plate, before, after in pairs:
-            change = cv2.GaussianBlur(after.astype(np.float32) - before, (0, 0), RELIGHT)
+        for plate, before, after in zip(plates, self._decode(start), self._decode(painted), strict=True):
+            change = near * cv2.GaussianBlur(after.astype(np.float32) - before, (0, 0), SMOOTH)
             pictures.append(np.clip(plate + frame.unfit(change, size) + 0.5, 0, 255).astype(np.uint8))
         return pictures
 
