@@ -114,7 +114,7 @@ def closeness(
     for number, what in enumerate(("paintings", "renders")):
         for name in values[0][0]:
             drawn = np.array([pair[number][name] for pair in values])
-            low, high = np.quantile(drawn, [0.025, 0.975])
+            low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
             yield Estimate(
                 name=f"{name}, {what} to renders", value=float(drawn.mean()), low=low, high=high, n=len(scenes)
             )
