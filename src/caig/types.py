@@ -150,7 +150,8 @@ class Score:
     """A reward model's opinion of one picture.
 
     `utility` orders pictures of one product; `ctr` is the predicted click-through rate with its 95 % interval
-    `low`..`high`, all 0 to 1. `basis` says what the CTR was calibrated on ("simulated" or "click log").
+    `low`..`high`, all 0 to 1. `basis` says what the CTR was calibrated on ("simulated" or "click log"). `members` are
+    the opinions of an ensemble whose mean is `utility`, for models that have one.
     """
 
     creative_id: str
@@ -159,6 +160,7 @@ class Score:
     low: float
     high: float
     basis: str
+    members: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from caig.models.reward_model import (
     RewardNetwork,
     letterbox,
     save_reward,
+    together,
+    utilities_of,
     win_probabilities,
 )
 from caig.testing import check_reward_model, sample_product
@@ -111,6 +113,21 @@ def test_win_probabilities_by_hand():
     assert p[2, 0] == pytest.approx(0, abs=1e-16)
 
 
+def test_utilities_of_by_hand():
+    """Left wins a logit of 1 whatever it shows; beside that, 0 beats 1 by 2, 1 beats 2 by 1 and 0 beats 2 by 3."""
+    true = np.array([[0, 2, 3], [-2, 0, 1], [-3, -1, 0]])
+    assert utilities_of(true + 1.0 - np.eye(3)).tolist() == pytest.approx([5 / 3, -1 / 3, -4 / 3])
+    first, second = utilities_of(np.array([[0, 0.7], [0.1, 0]]))
+    assert first - second == pytest.approx(0.3), "(0.7 - 0.1) / 2"
+
+
+def test_layouts_by_hand():
+    left, right = np.zeros((2, 2, 3), np.uint8), np.ones((2, 2, 3), np.uint8)
+    assert together(left, right, "slots")[1] is right
+    (one,) = together(left, right, "left-right")
+    assert one[..., 0].tolist() == [[0, 0, 1, 1]] * 2
+
+
 def test_both_orders_add_up_to_exactly_one():
     p = win_probabilities([score(u) for u in np.random.default_rng(0).normal(0, 5, 60)])
     assert ((p + p.T) == 1.0).all()
@@ -136,6 +153,7 @@ def test_ids_must_match(model: RewardModel):
         ({"slope": -1.0}, "not positive"),
         ({"base_rates": {"mug": 0}}, "not positive"),
         ({"colour": 1}, "missing or unknown: colour"),
+        ({"form": "triple"}, "form 'triple'"),
     ],
 )
 def test_a_broken_calibration_is_reported(folder: Path, change, message):

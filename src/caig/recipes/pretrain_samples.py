@@ -22,8 +22,8 @@ from caig.data.everyday import Category, categories, write_title
 from caig.data.instructions import product_facts, write_instruction
 from caig.data.scenes import ProductRecord, read_products, read_scenes, split_of
 from caig.imaging.canvas import on_white
+from caig.models.describing import TASK
 from caig.models.mllm import encode
-from caig.models.prompt_model import TASK
 from caig.seeding import seed_for
 from caig.types import Cutout, Pixels
 

@@ -138,7 +138,7 @@ def losses(network: Any, processor: Any, batch: Batch, *, tower: bool) -> tuple[
     from caig.preference.losses import centred_log_ctr_error, pairwise_cross_entropy
 
     inputs = encode(processor, batch.texts, batch.pictures, network.backbone.device)
-    utility, relative = network.glance(inputs) if tower else network(inputs)
+    utility, relative = (output.squeeze(1) for output in network(inputs))
     b = batch.to(utility.device)
     pairs = pairwise_cross_entropy(utility[b.first], utility[b.second], b.label)
     return pairs, centred_log_ctr_error(relative, b.log_ctr, b.product, weight=b.weight)

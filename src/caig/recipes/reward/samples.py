@@ -22,7 +22,7 @@ from caig.data.clicks import EXAMPLES, ClickLog, CreativeClicks, Rejection, read
 from caig.data.comparisons import Pairs, compare, effective_counts, split
 from caig.data.images import find_image
 from caig.data.scenes import read_products
-from caig.data.templates import QUESTIONS, instruct
+from caig.data.templates import ABOUT_ONE, instruct
 from caig.errors import CatalogError, ImageError
 from caig.models.reward_model import letterbox
 from caig.recipes.reward import Config
@@ -142,7 +142,7 @@ def read_pictures(log: ClickLog, folders: Sequence[Path], side: int) -> tuple[di
 def tokenizer_texts(config: Config) -> list[str]:
     """Texts from which a fresh backbone's vocabulary is made: every training product in some of the questions."""
     products = [product for name, product in sorted(read_titles(config).items()) if split(name) == "train"]
-    return [instruct(product, number % len(QUESTIONS)) for number, product in enumerate(products)]
+    return [instruct(product, number % len(ABOUT_ONE)) for number, product in enumerate(products)]
 
 
 def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> Batch:
@@ -220,7 +220,7 @@ def _read_picture(name: str, folders: Sequence[Path], archives: dict[Path, tarfi
 
 def _words(product: Product, dropout: float, rng: Random) -> str:
     dropped = {name for name in ("category", *product.attributes) if rng.random() < dropout}
-    return instruct(product, rng.randrange(len(QUESTIONS)), without=dropped)
+    return instruct(product, rng.randrange(len(ABOUT_ONE)), without=dropped)
 
 
 def _perhaps_mirrored(picture: Pixels, rng: Random) -> Pixels:
