@@ -96,3 +96,4 @@ def _wake(controlnet: ControlNetModel) -> None:
     """A ControlNet's last convolutions are zero at first, so that its effect would not show."""
     for block in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
         torch.nn.init.normal_(block.weight, std=0.02)
+    torch.nn.init.normal_(controlnet.controlnet_cond_embedding.conv_out.weight, std=0.2)

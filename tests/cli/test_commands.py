@@ -178,7 +178,7 @@ def test_version_and_help(caig) -> None:
         assert caig(command, "--help").code == 0
 
 
-@pytest.mark.parametrize("recipe", ["background", "prompt", "reward"])
+@pytest.mark.parametrize("recipe", ["background", "prompt", "reward", "pcpo"])
 def test_train_offers_every_setting_of_its_recipe(caig, recipe: str) -> None:
     from dataclasses import fields
     from importlib import import_module

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_device_and_dtype_are_chosen_shown_and_forced(folder: Path, caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO, "caig")
+    caplog.set_level(logging.DEBUG, "caig")
     model, processor = load_mllm(folder, "cpu")
     assert model.dtype == torch.float32 and not model.training
     assert caplog.messages == [f"{folder}: Qwen3VLForConditionalGeneration on cpu, float32"]

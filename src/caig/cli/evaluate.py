@@ -9,31 +9,48 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from caig.cli import options
+from caig.cli.options import ANYWHERE
+from caig.errors import InputError
 from caig.types import Estimate
 
-Data = Annotated[Path, Parameter(help="Folder of rendered products and scenes.")]
+Data = Annotated[Path | None, Parameter(help="Folder of rendered products and scenes.")]
+Catalog = Annotated[Path | None, Parameter(help="Catalogue of real products; their backgrounds need a --judge.")]
+JudgeName = Annotated[str, Parameter(help="Image-text checkpoint that says whether a background suits a product.")]
 Cases = Annotated[int, Parameter(help="Products or nouns per condition, at most.")]
 
 
 def prompt(
     *,
-    data: Data,
+    data: Data = None,
+    catalog: Catalog = None,
+    judge: JudgeName = "",
     prompt_model: options.PromptName = "embedded",
     cases: Cases = 100,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    accept_licence: options.AcceptLicence = (),
+    place: options.Place = ANYWHERE,
 ) -> None:
-    """Print valid-description rate, match rate and variety, each with its 95 % interval over products.
+    """Print valid-description rate, match rate, variety and held-out losses, each with its 95 % interval.
 
-    A description matches when the setting that it names suits the product's category.
+    A description matches when the setting that it names suits the product's category, on products and nouns that
+    training never saw; for a catalogue's products when the judge says so.
     """
-    from caig.recipes.pretrain_report import evaluate
+    if data is None and catalog is None:
+        hint = "Name a folder of scenes, or a catalogue and a judge."
+        raise InputError("evaluate prompt", expected="--data or --catalog", got="neither", next_step=hint)
+    if catalog is not None and not judge:
+        hint = "Name an instruct checkpoint, e.g. llava-hf/llava-1.5-7b-hf."
+        raise InputError("--judge", expected="a checkpoint to judge a catalogue", got="none", next_step=hint)
+    from caig.models.judge import Judge
+    from caig.recipes.pretrain_report import evaluate, evaluate_catalog
 
-    model = options.load_model(prompt_model, "prompt", accept_licence, device=device, dtype=dtype)
-    for estimate in evaluate(model, data, cases=cases, seed=seed):
-        print(estimate, flush=True)
+    model = options.load_model(prompt_model, "prompt", place)
+    if data is not None:
+        for estimate in evaluate(model, data, cases=cases, seed=seed):
+            print(estimate, flush=True)
+    if catalog is not None:
+        suits = Judge.from_pretrained(judge).suits
+        for estimate in evaluate_catalog(model, catalog, suits, cases=cases, seed=seed):
+            print(estimate, flush=True)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -17,6 +17,8 @@ from caig.pipeline import AdPipeline
 from caig.recipes.generate import Config, run, say
 from caig.recipes.generate_report import PAGE, Report, write_strip
 from caig.types import Placement
+
+THE_PRESETS = options.Models()
 
 
 def generate(
@@ -45,13 +47,7 @@ def generate(
         Path | None, Parameter(help="Folder of the catalogue's image paths (default: the catalogue's own).")
     ] = None,
     cutout: options.CutoutMethod = "auto",
-    prompt_model: options.PromptName | None = None,
-    background_model: options.BackgroundName | None = None,
-    reward_model: options.RewardName | None = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    compile: options.Compile = False,
-    accept_licence: options.AcceptLicence = (),
+    models: options.Models = THE_PRESETS,
 ) -> int:
     """Make ads of one product (--image, --title) or of a catalogue, ranked by predicted CTR.
 
@@ -62,29 +58,19 @@ def generate(
 
     chosen = preset_called(preset)
     x, y = parse_position(position)
-    scale = DEFAULTS.placement.scale if (scale := scale or chosen.scale) is None else scale
+    scales = (scale, chosen.scale, DEFAULTS.placement.scale)
     config = Config(
         out=out,
         n=n,
         size=parse_size(size or chosen.size or options.SIZE),
         seed=seed,
-        placement=Placement(scale=scale, x=x, y=y),
+        placement=Placement(scale=next(value for value in scales if value is not None), x=x, y=y),
         format=format,
         digital_source_type=digital_source_type,
         layers=layers,
     )
     source = _source(image, title, category, mask, catalog, map, image_root)
-    pipeline = _pipeline(
-        preset,
-        accept_licence,
-        prompt_model=prompt_model,
-        background_model=background_model,
-        reward_model=reward_model,
-        cutout=cutout,
-        device=device,
-        dtype=dtype,
-        compile=compile,
-    )
+    pipeline = _pipeline(preset, models, cutout)
     report = run(config, pipeline, source.products, rejected=source.rejected, strict=catalog is None)
     _print(report)
     return report.exit_code
@@ -94,7 +80,7 @@ def demo(*, out: Annotated[Path, Parameter(help="Folder for the results.")] = Pa
     """Make four ads of a product photo that ships with caig, a ranked strip and a page."""
     with as_file(files("caig") / "demo") as folder:
         catalog = read_catalog(folder / "product.csv")
-        pipeline = _pipeline("embedded")
+        pipeline = _pipeline("embedded", THE_PRESETS)
         report = run(Config(out=out), pipeline, catalog.products, strict=True)
         strip = write_strip(report, catalog.products[0])
     _print(report)
@@ -132,12 +118,13 @@ def _reject(when: str, values: dict[str, object]) -> None:
             raise InputError(name, expected=f"no such option {when}", got=f"'{value}'", next_step="Leave it out.")
 
 
-def _pipeline(preset: str, accept_licence: tuple[str, ...] = (), **options_of_pipeline: Any) -> AdPipeline:
+def _pipeline(preset: str, models: options.Models, cutout: str = "auto") -> AdPipeline:
     options.quiet()
     from caig.models.hub import accept_licences
 
-    accept_licences(accept_licence)
-    return AdPipeline.from_pretrained(preset, **options_of_pipeline)
+    accept_licences(models.accept_licence)
+    named = {key: value for key, value in vars(models).items() if key != "accept_licence"}
+    return AdPipeline.from_pretrained(preset, cutout=cutout, **named)
 
 
 def _print(report: Report) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,18 +50,38 @@ PromptName = Annotated[
 ]
 BackgroundName = Annotated[str, Parameter(name="--background-model", help=f"Paints: {MODEL_HELP}")]
 RewardName = Annotated[str, Parameter(name="--reward-model", help=f"Predicts the CTR: {MODEL_HELP}")]
-Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 …; by default a GPU when there is one.")]
-Dtype = Annotated[
-    Literal["float32", "bfloat16", "float16"] | None,
-    Parameter(help="By default float32 on a CPU and half precision on a GPU."),
-]
 Compile = Annotated[
     bool, Parameter(name="--compile", negative=(), help="Compile the background model (torch.compile).")
 ]
-AcceptLicence = Annotated[
-    tuple[str, ...],
-    Parameter(name="--accept-licence", negative=(), show_default=False, help="Licence that you accept; may repeat."),
-]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a model works, and what its licence asks for."""
+
+    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 …; by default a GPU when there is one.")] = None
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        Parameter(help="By default float32 on a CPU and half precision on a GPU."),
+    ] = None
+    accept_licence: Annotated[
+        tuple[str, ...], Parameter(negative=(), show_default=False, help="Licence that you accept; may repeat.")
+    ] = ()
+
+
+ANYWHERE = Place()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Models(Place):
+    """The three models of a run; what is None is the preset's."""
+
+    prompt_model: PromptName | None = None
+    background_model: BackgroundName | None = None
+    reward_model: RewardName | None = None
+    compile: Compile = False
 
 
 def product_from(image: Path, title: str, category: str, mask: Path | None) -> Product:
@@ -104,13 +124,13 @@ def command_of(module: str, show: Callable[[Any], None] = print) -> Callable[...
     return command
 
 
-def load_model(name: str, role: Any, accept_licence: tuple[str, ...] = (), **options: Any) -> Any:
+def load_model(name: str, role: Any, place: Place, **options: Any) -> Any:
     """Load the model called `name`, other libraries silenced; says on stderr where it was placed."""
     quiet()
     from caig.models.hub import accept_licences, load_model
 
-    accept_licences(accept_licence)
-    return load_model(name, role, **options)
+    accept_licences(place.accept_licence)
+    return load_model(name, role, device=place.device, dtype=place.dtype, **options)
 
 
 def quiet() -> None:

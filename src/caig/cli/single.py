@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from caig import __version__
 from caig.artifacts import content_hash, to_json
 from caig.cli import options
-from caig.cli.options import DEFAULTS
+from caig.cli.options import ANYWHERE, DEFAULTS
 from caig.errors import InputError
 from caig.evaluation.gallery import ctr_name, percent, percent_range
 from caig.pipeline import PRODUCT_SIDE, check_count, finish, lay_out, read_cutout
@@ -34,9 +34,7 @@ def describe(
     mask: options.Mask = None,
     cutout: options.CutoutMethod = "auto",
     prompt_model: options.PromptName = "embedded",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    accept_licence: options.AcceptLicence = (),
+    place: options.Place = ANYWHERE,
     json: options.Json = False,
 ) -> None:
     """Write background descriptions for a product, one a line.
@@ -48,7 +46,7 @@ def describe(
     check_count(n)
     product = options.product_from(image, title, category, mask)
     shown = replace(product, image=on_white(read_cutout(product, cutout), PRODUCT_SIDE))
-    model = options.load_model(prompt_model, "prompt", accept_licence, device=device, dtype=dtype)
+    model = options.load_model(prompt_model, "prompt", place)
     descriptions = model.describe(shown, n, seed=seed_for(seed, product.id, "describe"))
     if json:
         print(to_json(_described(product, model.name, descriptions), indent=2))
@@ -69,10 +67,8 @@ def paint(
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
     cutout: options.CutoutMethod = "auto",
     background_model: options.BackgroundName = "embedded",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
     compile: options.Compile = False,
-    accept_licence: options.AcceptLicence = (),
+    place: options.Place = ANYWHERE,
 ) -> None:
     """Paint one ad with your own description of its background; the product itself stays as in the photo."""
     from caig.imaging.canvas import parse_position, parse_size
@@ -85,9 +81,7 @@ def paint(
     canvas = lay_out(read_cutout(product, cutout), parse_size(size), Placement(scale=scale, x=x, y=y))
     encode(canvas.image[:1, :1], out.suffix.lstrip("."))  # an unknown format is reported before the painting
     wish = Description(product_id=product.id, text=description, author="user", seed=seed)
-    model = options.load_model(
-        background_model, "background", accept_licence, device=device, dtype=dtype, compile=compile or None
-    )
+    model = options.load_model(background_model, "background", place, compile=compile or None)
     own_seed = seed_for(seed, product.id, "paint", 0)
     (background,) = model.paint(canvas, [wish], seeds=[own_seed])
     ad = finish(canvas, wish, background, model=model.name, seed=own_seed)
@@ -100,9 +94,7 @@ def score(
     title: options.Title,
     category: options.Category = "",
     reward_model: options.RewardName = "embedded",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    accept_licence: options.AcceptLicence = (),
+    place: options.Place = ANYWHERE,
     json: options.Json = False,
 ) -> None:
     """Predict the CTR of finished ads and the probability that each is clicked more than each other.
@@ -118,7 +110,7 @@ def score(
     if not images:
         raise InputError("score", expected="one picture or more", got="none", next_step="Name the ads to score.")
     pictures = [read_photo(path).image for path in images]
-    model = options.load_model(reward_model, "reward", accept_licence, device=device, dtype=dtype)
+    model = options.load_model(reward_model, "reward", place)
     from caig.models.reward_model import (
         win_probabilities,
     )  # after load_model has silenced the libraries that it imports

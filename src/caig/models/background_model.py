@@ -246,10 +246,9 @@ class BackgroundModel:
         """f[1, 5, h, w]: paint mask (1 = paint) and latents of the product on grey, masked hard as in training."""
         shown = self._shown(frame, canvas)
         pixels = np.where(shown[..., None], frame.fit(canvas.image, GREY) / 127.5 - 1, 0.0)  # 0 is mid-grey
-        vae = self.pipeline.vae
-        latents = vae.encode(self._tensor(pixels).to(vae.dtype)).latent_dist.mode() * vae.config.scaling_factor
-        paint = 1 - F.interpolate(self._tensor(shown[..., None]), size=latents.shape[-2:], mode="nearest")
-        return torch.cat([paint, latents.to(paint)], 1)
+        latents = self._encode(pixels[None])
+        paint = 1 - F.interpolate(self._tensor(shown[None, ..., None]), size=latents.shape[-2:], mode="nearest")
+        return torch.cat([paint, latents], 1)
 
     def _shown(self, frame: Frame, canvas: Canvas) -> np.ndarray:
         """bool[H, W] of the frame: the product, a little eroded."""
@@ -261,14 +260,15 @@ class BackgroundModel:
         """What the ControlNet sees, f[1, 3, H, W] in 0..1; -1 where an inpainting ControlNet shall paint."""
         if self.sampling.control == "canny":
             return self._edges(frame, canvas)
-        return self._tensor(np.where(self._shown(frame, canvas)[..., None], frame.fit(canvas.image, GREY) / 255, -1.0))
+        shown = self._shown(frame, canvas)[..., None]
+        return self._tensor(np.where(shown, frame.fit(canvas.image, GREY) / 255, -1.0)[None])
 
     def _edges(self, frame: Frame, canvas: Canvas) -> Tensor:
         """f[1, 3, H, W] in 0..1: canny edges of the product at the frame's size."""
         from caig.imaging.edges import product_edges
 
         edges = product_edges(frame.fit(canvas.image, GREY), frame.fit(canvas.product, 0.0))
-        return self._tensor(edges[..., None] / 255).expand(-1, 3, -1, -1)
+        return self._tensor(edges[None, ..., None] / 255).expand(-1, 3, -1, -1)
 
     def _decode(self, latents: Tensor) -> list[Pixels]:
         """u8[H, W, 3] pictures, one at a time: the decoder is what needs memory."""
@@ -280,9 +280,15 @@ class BackgroundModel:
             for picture in decoded
         ]
 
+    def _encode(self, pixels: np.ndarray) -> Tensor:
+        """Latents f[N, 4, h, w] of pictures [N, H, W, 3] in -1..1."""
+        vae = self.pipeline.vae
+        latents = vae.encode(self._tensor(pixels).to(vae.dtype)).latent_dist.mode() * vae.config.scaling_factor
+        return latents.to(self.pipeline.unet.dtype)
+
     def _tensor(self, pixels: np.ndarray) -> Tensor:
-        """[H, W, C] to f[1, C, H, W] on the model's device."""
-        return torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.pipeline.device, self.pipeline.unet.dtype)
+        """[N, H, W, C] to f[N, C, H, W] on the model's device."""
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.pipeline.device, self.pipeline.unet.dtype)
 
     def _multiple(self) -> int:
         """Pixels per side that one latent block of the UNet's coarsest level stands for."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from caig.models.adapters import load_adapted
 from caig.models.describing import MAX_TOKENS, TOP_P, describe_distinct, tidy, write_request
+from caig.models.hub import Dtype
 from caig.models.mllm import Prefill, append, encode, end_token, prefill
 from caig.types import Description, Product
 
@@ -31,7 +32,7 @@ class PromptModel:
 
     @classmethod
     def from_pretrained(
-        cls, name: str = "embedded", *, device: str | None = None, dtype: str | None = None, four_bit: bool = False
+        cls, name: str = "embedded", *, device: str | None = None, dtype: Dtype | None = None, four_bit: bool = False
     ) -> PromptModel:
         """Load a checkpoint by name (see `caig.models.hub`); options as in `load_mllm`. CheckpointError if broken.
 

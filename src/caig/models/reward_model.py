@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from caig.artifacts import to_json
 from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
-from caig.models.hub import fingerprint, resolve
+from caig.models.hub import Dtype, fingerprint, resolve
 from caig.models.mllm import encode, load_mllm, save_mllm
 from caig.types import Pixels, Product, Score
 
@@ -122,11 +122,13 @@ class RewardModel:
         self.fingerprint: str | None = None
 
     @classmethod
-    def from_pretrained(cls, name: str = "embedded", *, device: str | None = None) -> RewardModel:
+    def from_pretrained(
+        cls, name: str = "embedded", *, device: str | None = None, dtype: Dtype | None = None
+    ) -> RewardModel:
         """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken."""
         folder = resolve(name, "reward")
         calibration = _read_calibration(folder / CALIBRATION)
-        backbone, processor = load_mllm(folder, device)
+        backbone, processor = load_mllm(folder, device, dtype=dtype)
         model = cls(_load_network(backbone, calibration.form, folder / HEADS), processor, calibration, name=name)
         model.fingerprint = fingerprint(folder)
         return model

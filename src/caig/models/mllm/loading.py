@@ -61,7 +61,7 @@ def load_mllm(
     _limit(processor, model)
     if checkpointing:
         model.activation_checkpointing_enable()
-    log.info("%s: %s on %s, %s", folder, type(model).__name__, device, "4-bit" if four_bit else str(model.dtype)[6:])
+    log.debug("%s: %s on %s, %s", folder, type(model).__name__, device, "4-bit" if four_bit else str(model.dtype)[6:])
     return (model if four_bit else model.to(device)).eval(), processor
 
 
