@@ -143,7 +143,7 @@ class AdPipeline:
         def seed_of(k: int, roll: int) -> int:
             if direction.like and roll == 0:
                 return direction.like.seed
-            return seed_for(seed, product.id, "paint", k, *([roll] if roll else []))
+            return paint_seed(seed, product.id, k, roll)
 
         palette = direction.palette or (direction.like.palette if direction.like else None)
         return paint_all(self.background_model, canvas, descriptions, seed_of=seed_of, rolls=rolls, palette=palette)
@@ -234,6 +234,11 @@ def lay_out(cutout: Cutout, size: Size, placement: Placement | None = None, clea
     return place(cutout, size, placement, clear)
 
 
+def paint_seed(seed: int, product_id: str, k: int, roll: int = 0) -> int:
+    """The seed of the product's k-th creative when it is painted for the time `roll`, the first being 0."""
+    return seed_for(seed, product_id, "paint", k, *([roll] if roll else []))
+
+
 def paint_all(
     model: BackgroundModel,
     canvas: Canvas,
@@ -281,7 +286,8 @@ def finish(
     from caig.imaging.palette import palette_of, recolour
 
     around = canvas.product < 0.01
-    layers = separate(canvas, recolour(background, palette, around) if palette else background)
+    wanted = recolour(background, palette, around) if palette else background
+    layers = separate(canvas, wanted, light=palette is None)
     image = flatten(layers)
     return Creative(
         id=content_hash(image),

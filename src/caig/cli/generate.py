@@ -15,7 +15,8 @@ from caig.errors import InputError
 from caig.evaluation.gallery import count
 from caig.recipes.generate import Config, run, say
 from caig.recipes.generate_report import PAGE, Report, write_strip
-from caig.types import Placement
+from caig.recipes.likeness import read_likeness
+from caig.types import Direction
 
 
 def generate(
@@ -23,14 +24,25 @@ def generate(
     image: options.Image | None = None,
     title: options.Title | None = None,
     catalog: Annotated[Path | None, Parameter(help="csv, tsv, jsonl, json or parquet instead of one photo.")] = None,
-    n: options.Count = DEFAULTS.n,
+    n: Annotated[
+        int | None,
+        Parameter(name=("-n", "--n"), show_default=False, help="How many ads a product: 4, or 1 with --like."),
+    ] = None,
     size: options.SizeText = options.SIZE,
     seed: options.Seed = DEFAULTS.seed,
     out: Annotated[Path, Parameter(help="Folder; finished products in it are kept.")] = DEFAULTS.out,
     category: options.Category = "",
     mask: options.Mask = None,
-    scale: options.Scale = DEFAULTS.placement.scale,
-    position: options.Position = options.POSITION,
+    scale: options.Scale = None,
+    position: options.Position = None,
+    rolls: options.Rolls = DEFAULTS.rolls,
+    theme: options.Theme = "",
+    negative: options.Negative = "",
+    keep_clear: options.KeepClear = None,
+    like: Annotated[
+        str | None, Parameter(help="An ad's picture of an earlier run, or a creative_id in --out: the same, once more.")
+    ] = None,
+    reference: options.Reference = None,
     format: options.Format = DEFAULTS.format,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
     layers: options.LayersTo = None,
@@ -49,15 +61,24 @@ def generate(
 
     Writes OUT/<product id>/rank-1.png …, OUT/manifest.jsonl and OUT/index.html.
     """
-    from caig.imaging.canvas import parse_position, parse_size
+    from caig.imaging.canvas import parse_size
 
-    x, y = parse_position(position)
+    pixels = parse_size(size)
+    direction = Direction(
+        negative=negative.strip(),
+        theme=theme.strip(),
+        clear=options.clear_from(keep_clear),
+        like=None if like is None else read_likeness(like, out),
+        palette=options.palette_from(reference),
+    )
     config = Config(
         out=out,
-        n=n,
-        size=parse_size(size),
+        n=n if n is not None else 1 if like else DEFAULTS.n,
+        size=pixels,
         seed=seed,
-        placement=Placement(scale=scale, x=x, y=y),
+        placement=options.placement_from(pixels, scale, position),
+        rolls=rolls,
+        direction=direction,
         format=format,
         digital_source_type=digital_source_type,
         layers=layers,
@@ -129,5 +150,8 @@ def _print(report: Report) -> None:
     for line in report.ads:
         print(report.out / line["file"])
     print(report.out / PAGE)
+    broken = sum(bool(line["promises"]["broken"]) for line in report.ads)
+    if broken:
+        say(f"{count(broken, 'ad')} of {len(report.ads)} with a broken promise; {report.out / PAGE} says which")
     if report.failures:
         say(f"{count(len(report.failures), 'product')} failed; {report.out / PAGE} says why")

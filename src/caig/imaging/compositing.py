@@ -30,13 +30,15 @@ def core_mask(alpha: Alpha, erosion: int = 0) -> NDArray[np.bool_]:
     return cv2.erode(core, np.ones((3, 3), np.uint8), iterations=erosion, borderValue=1) > 0
 
 
-def separate(canvas: Canvas, background: Pixels, *, shadow: bool = True) -> Layers:
+def separate(canvas: Canvas, background: Pixels, *, shadow: bool = True, light: bool = True) -> Layers:
     """Lay the product of `canvas` into `background` u8[H, W, 3] of the same size; same inputs, same layers.
 
-    The layers: background in the product's light and grain, contact shadow, product. InputError when the sizes differ.
+    The layers: background in the product's light (unless `light` is False: its palette was asked for) and grain,
+    contact shadow, product. InputError when the sizes differ.
     """
     _same_size(canvas, background)
-    ground = match_light(canvas, background.astype(np.float32) / 255)
+    ground = background.astype(np.float32) / 255
+    ground = match_light(canvas, ground) if light else ground
     dark = contact_shadow(canvas, ground) if shadow else np.zeros(canvas.product.shape, np.float32)
     alpha = np.where(core_mask(canvas.product), 1, canvas.product)
     return Layers(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from caig.imaging.standing import LEAST_CONTACT
 from caig.types import Fidelity
 
-MOST: Mapping[str, float] = {"halo": 0.03, "extension": 0.03, "box": 0.4, "overhang": 0.1, "unrest": 0.06}
+MOST: Mapping[str, float] = {"halo": 0.03, "extension": 0.03, "box": 0.4, "overhang": 0.1, "unrest": 0.08}
 LEAST: Mapping[str, float] = {"core_coverage": 0.85, "contact": LEAST_CONTACT}
 LIMITS = {"at_most": MOST, "at_least": LEAST}
 NAMES = {

@@ -18,12 +18,14 @@ from caig.types import Alpha, Pixels
 Floats = NDArray[Any]  # float32; cv2's own types say less
 Mask = NDArray[np.bool_]
 SIDE = 128  # pixels of the product's longer side while it is measured
+TOUCHED = 0.02  # alpha of the softest pixel that still shows the product
 RIM = 2  # pixels at the outline that belong to neither side
 BAND = 8  # width of the band in which a continuation is looked for
 FAR = (14, 34)  # where the ground is its own: pixels from the outline
 CONTRAST = 14.0  # CIELAB units between product and ground from which a continuation can be told from ground
 LIKENESS = 0.4  # of the way from the product's colour to the ground's
 MARGIN = 30  # pixels around the product in which a box's edges are looked for
+EVEN = 2.5  # CIELAB units: three quarters of a box's own ground deviate less
 STEP = 6.0  # CIELAB units that a box's edge has
 
 
@@ -38,7 +40,7 @@ def extension(ad: Pixels, product: Alpha) -> float:
     inside = alpha > 0.5
     if not inside.any() or inside.all():
         return 0.0
-    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
+    away = cv2.distanceTransform((alpha < TOUCHED).astype(np.uint8), cv2.DIST_L2, 5)
     lab = to_lab(picture)
     near = nearest(lab, inside & (cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) > RIM))
     far = extend(lab, (away > FAR[0]) & (away < FAR[1]))
@@ -58,7 +60,7 @@ def box(ad: Pixels, product: Alpha) -> float:
     colour between it and the product.
     """
     picture, alpha = at_side(ad, product)
-    inside = alpha > 0.5
+    inside = alpha > TOUCHED
     if not inside.any():
         return 0.0
     lab = cv2.GaussianBlur(to_lab(picture), (3, 3), 0)
@@ -129,6 +131,6 @@ def _side(lab: Floats, inside: Mask) -> float:
     for row in range(max(3, top - MARGIN), top - 3):
         step = np.linalg.norm(lab[row + 2, wide] - lab[row - 2, wide], axis=1)
         between = lab[row + 2 : top - 1, wide]
-        even = float(np.median(np.abs(between - np.median(between, (0, 1))))) if between.size else 9.0
-        best = max(best, float((step > STEP).mean()) * (even < 2.0))
+        uneven = np.percentile(np.abs(between - np.median(between, (0, 1))), 75) if between.size else STEP
+        best = max(best, float((step > STEP).mean()) * float(uneven < EVEN))
     return best
