@@ -41,8 +41,9 @@ study.command("caig.cli.shop:confounding", name="confounding", help="Does correc
 study.command("caig.cli.shop:learnability", name="learnability", help="Can tastes be learned from clicks?")
 shop.command(study)
 app.command(shop)
-evaluate = App(name="evaluate", help="Measure a model on data that its training never saw.")
+evaluate = App(name="evaluate", help="Measure a model, or ads against their promises.")
 evaluate.command("caig.cli.evaluate:prompt", name="prompt", help="Measure a prompt model.")
+evaluate.command("caig.cli.evaluate:promises", name="promises", help="Measure how ads keep their promises.")
 app.command(evaluate)
 
 

@@ -25,7 +25,7 @@ FAR = (14, 34)  # where the ground is its own: pixels from the outline
 CONTRAST = 14.0  # CIELAB units between product and ground from which a continuation can be told from ground
 LIKENESS = 0.4  # of the way from the product's colour to the ground's
 MARGIN = 30  # pixels around the product in which a box's edges are looked for
-EVEN = 2.5  # CIELAB units: three quarters of a box's own ground deviate less
+EVEN = 4.5  # CIELAB units: three quarters of a box's own ground deviate less
 STEP = 6.0  # CIELAB units that a box's edge has
 
 
@@ -131,6 +131,6 @@ def _side(lab: Floats, inside: Mask) -> float:
     for row in range(max(3, top - MARGIN), top - 3):
         step = np.linalg.norm(lab[row + 2, wide] - lab[row - 2, wide], axis=1)
         between = lab[row + 2 : top - 1, wide]
-        uneven = np.percentile(np.abs(between - np.median(between, (0, 1))), 75) if between.size else STEP
-        best = max(best, float((step > STEP).mean()) * float(uneven < EVEN))
+        off = np.linalg.norm(between - np.median(between, (0, 1)), axis=2)
+        best = max(best, float((step > STEP).mean()) * float(np.percentile(off, 75) < EVEN if off.size else False))
     return best

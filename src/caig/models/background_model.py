@@ -122,7 +122,8 @@ class BackgroundModel:
 
     def with_controlnet_scale(self, scale: float) -> BackgroundModel:
         """The same weights, with the ControlNet's part multiplied by `scale`; 0 leaves it out."""
-        model = BackgroundModel(self.pipeline, replace(self.sampling, controlnet_scale=scale), name=self.name)
+        name = f"{self.name}, ControlNet x {scale:g}"
+        model = BackgroundModel(self.pipeline, replace(self.sampling, controlnet_scale=scale), name=name)
         model.fingerprint = self.fingerprint
         return model
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from caig.artifacts import read_json_lines
 from caig.errors import InputError
+from caig.recipes.generate_report import MANIFEST
 from caig.types import Description, Likeness, Palette
-
-MANIFEST = "manifest.jsonl"
 
 
 def read_likeness(creative: str, out: Path) -> Likeness:
