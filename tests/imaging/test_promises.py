@@ -56,6 +56,7 @@ def shadowed(ground: np.ndarray, row: int = 198, strength: float = 0.5) -> np.nd
         ("to one side", (96, 70, 174, 198)),
         ("longer below", (96, 70, 160, 214)),
         ("a neck", (116, 50, 140, 198)),
+        ("half as tall again", (96, 10, 160, 198)),
     ],
 )
 def test_a_continued_silhouette_is_found(name: str, more: tuple[int, int, int, int]) -> None:

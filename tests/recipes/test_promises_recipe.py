@@ -39,7 +39,7 @@ class Painter:
     def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
         pictures = [np.full_like(canvas.image, 110 + seed % 60) for seed in seeds]
         for picture in pictures if self.scale == 0 else []:
-            picture[np.roll(canvas.product, 10, 1) > 0.5] = (160, 20, 40)
+            picture[np.roll(canvas.product, 4, 1) > 0.5] = (160, 20, 40)
         return pictures
 
 

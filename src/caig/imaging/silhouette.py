@@ -21,7 +21,7 @@ SIDE = 128  # pixels of the product's longer side while it is measured
 TOUCHED = 0.02  # alpha of the softest pixel that still shows the product
 RIM = 2  # pixels at the outline that belong to neither side
 BAND = 8  # width of the band in which a continuation is looked for
-FAR = (14, 34)  # where the ground is its own: pixels from the outline
+FAR = ((14, 34), (36, 60))  # where the ground is its own: pixels from the outline; near, and beyond long continuations
 CONTRAST = 14.0  # CIELAB units between product and ground from which a continuation can be told from ground
 LIKENESS = 0.4  # of the way from the product's colour to the ground's
 MARGIN = 30  # pixels around the product in which a box's edges are looked for
@@ -43,7 +43,15 @@ def extension(ad: Pixels, product: Alpha) -> float:
     away = cv2.distanceTransform((alpha < TOUCHED).astype(np.uint8), cv2.DIST_L2, 5)
     lab = to_lab(picture)
     near = nearest(lab, inside & (cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) > RIM))
-    far = extend(lab, (away > FAR[0]) & (away < FAR[1]))
+    return max(_carried_on(lab, near, away, inside, ring) for ring in FAR)
+
+
+def _carried_on(lab: Floats, near: Floats, away: Floats, inside: Mask, ring: tuple[int, int]) -> float:
+    """`extension` against the ground in one ring around the product, `away` pixels from its outline."""
+    there = (away > ring[0]) & (away < ring[1])
+    if not there.any():
+        return 0.0
+    far = extend(lab, there)
     band = (away > RIM) & (away <= BAND)
     apart = np.linalg.norm(near - far, axis=2)
     like = band & (apart > CONTRAST) & (np.linalg.norm(lab - near, axis=2) < LIKENESS * apart)
@@ -69,12 +77,12 @@ def box(ad: Pixels, product: Alpha) -> float:
 
 
 def at_side(image: Pixels, alpha: Alpha) -> tuple[Pixels, Alpha]:
-    """The surroundings of the product, `MARGIN` and more on each side, with its longer side `SIDE` pixels."""
+    """The product, its longer side `SIDE` pixels, with all of its surroundings that are looked at."""
     rows, columns = np.flatnonzero((alpha > 0.5).any(1)), np.flatnonzero((alpha > 0.5).any(0))
     if not rows.size:
         return image, alpha
     factor = SIDE / max(np.ptp(rows) + 1, np.ptp(columns) + 1)
-    reach = round((MARGIN + FAR[1]) / factor)
+    reach = round((FAR[-1][1] + 4) / factor)
     part = (
         slice(max(rows[0] - reach, 0), rows[-1] + 1 + reach),
         slice(max(columns[0] - reach, 0), columns[-1] + 1 + reach),
