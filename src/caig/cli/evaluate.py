@@ -1,4 +1,5 @@
-"""`caig evaluate prompt|background`: a model measured on what its training never saw, one line per estimate."""
+"""`caig evaluate`: a model measured on what its training never saw, or ads against their promises; one line per
+estimate."""
 
 from __future__ import annotations
 
@@ -63,3 +64,38 @@ def __getattr__(name: str) -> Any:
 def _show(estimates: Iterable[Estimate]) -> None:
     for estimate in estimates:
         print(estimate, flush=True)
+
+
+def promises(
+    *,
+    catalog: Annotated[Path, Parameter(help="Products to make ads of: csv, tsv, jsonl, json or parquet.")],
+    out: Annotated[Path, Parameter(help="Folder for ads and sheets; what is done in it is kept.")] = Path(
+        "out/promises"
+    ),
+    n: options.Count = 4,
+    size: options.SizeText = "512x512",
+    seed: options.Seed = 0,
+    rolls: options.Rolls = options.DEFAULTS.rolls,
+    controlnet: Annotated[bool, Parameter(help="Paint all once more with the ControlNet left out and compare.")] = True,
+    prompt_model: options.PromptName = "embedded",
+    background_model: options.BackgroundName = "embedded",
+    reward_model: options.RewardName = "embedded",
+) -> None:
+    """Print how ads keep their promises: at the first try, after how many rolls, broken when delivered, and without the
+    ControlNet, each with its 95 % interval over products; write the ten worst by each measure as a sheet.
+    """
+    from caig.data.catalog import read_catalog
+    from caig.imaging.canvas import parse_size
+    from caig.recipes.promises import Config, run
+
+    options.quiet()
+    config = Config(out=out, n=n, size=parse_size(size), seed=seed, rolls=rolls, controlnet=controlnet)
+    source = read_catalog(catalog)
+    from caig.pipeline import AdPipeline
+
+    pipeline = AdPipeline.from_pretrained(
+        prompt_model=prompt_model, background_model=background_model, reward_model=reward_model
+    )
+    for estimate in run(config, pipeline, source.products, rejected=source.rejected):
+        print(estimate, flush=True)
+    print(*sorted(out.glob("worst-*.png")), sep="\n")

@@ -17,9 +17,10 @@ from caig.cli import options
 from caig.cli.options import ANYWHERE, DEFAULTS
 from caig.errors import InputError
 from caig.evaluation.gallery import ctr_name, percent, percent_range
-from caig.pipeline import PRODUCT_SIDE, check_count, finish, lay_out, read_cutout
+from caig.pipeline import PRODUCT_SIDE, check_count, check_rolls, lay_out, paint_all, paint_seed, read_cutout
+from caig.recipes.generate import say
 from caig.seeding import seed_for
-from caig.types import Description, Placement, Product, Score
+from caig.types import Description, Product, Score
 
 Chances = NDArray[np.float64]  # [n, n]: probability that the row's picture is clicked more than the column's
 
@@ -62,8 +63,12 @@ def paint(
     size: options.SizeText = options.SIZE,
     seed: options.Seed = DEFAULTS.seed,
     mask: options.Mask = None,
-    scale: options.Scale = DEFAULTS.placement.scale,
-    position: options.Position = options.POSITION,
+    scale: options.Scale = None,
+    position: options.Position = None,
+    rolls: options.Rolls = DEFAULTS.rolls,
+    negative: options.Negative = "",
+    keep_clear: options.KeepClear = None,
+    reference: options.Reference = None,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
     cutout: options.CutoutMethod = "auto",
     background_model: options.BackgroundName = "embedded",
@@ -71,22 +76,28 @@ def paint(
     place: options.Place = ANYWHERE,
 ) -> None:
     """Paint one ad with your own description of its background; the product itself stays as in the photo."""
-    from caig.imaging.canvas import parse_position, parse_size
+    from caig.imaging.canvas import parse_size
     from caig.imaging.writing import encode, save
 
     if not description.strip():
         raise _empty("--description", "Say what the background shows.")
-    product = options.product_from(image, image.stem, "", mask)
-    x, y = parse_position(position)
-    canvas = lay_out(read_cutout(product, cutout), parse_size(size), Placement(scale=scale, x=x, y=y))
+    check_rolls(rolls)
+    product, pixels = options.product_from(image, image.stem, "", mask), parse_size(size)
+    clear, palette = options.clear_from(keep_clear), options.palette_from(reference)
+    placement = options.placement_from(pixels, scale, position)
+    canvas = lay_out(read_cutout(product, cutout), pixels, placement, clear)
     encode(canvas.image[:1, :1], out.suffix.lstrip("."))  # an unknown format is reported before the painting
-    wish = Description(product_id=product.id, text=description, author="user", seed=seed)
+    wish = Description(product_id=product.id, text=description, author="user", seed=seed, negative=negative.strip())
+
+    def seed_of(k: int, roll: int) -> int:
+        return paint_seed(seed, product.id, k, roll)
+
     model = options.load_model(background_model, "background", place, compile=compile or None)
-    own_seed = seed_for(seed, product.id, "paint", 0)
-    (background,) = model.paint(canvas, [wish], seeds=[own_seed])
-    ad = finish(canvas, wish, background, model=model.name, seed=own_seed)
+    (ad,) = paint_all(model, canvas, [wish], seed_of=seed_of, rolls=rolls, palette=palette)
     save(out, ad.image, source_type=digital_source_type)
     print(out)
+    if ad.fidelity.broken:
+        say(f"{out}: painted {len(ad.tries)} times, still: {', '.join(ad.fidelity.broken)}")
 
 
 def score(

@@ -110,8 +110,9 @@ class BackgroundModel:
 
     def with_controlnet_scale(self, scale: float) -> BackgroundModel:
         """The same weights, with the ControlNet's part multiplied by `scale`; 0 leaves it out."""
+        name = f"{self.name}, ControlNet x {scale:g}"
         sampling = replace(self.sampling, controlnet_scale=scale)
-        model = BackgroundModel(self.pipeline, sampling, name=self.name, plates=self.plates)
+        model = BackgroundModel(self.pipeline, sampling, name=name, plates=self.plates)
         model.fingerprint = self.fingerprint
         return model
 
