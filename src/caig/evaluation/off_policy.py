@@ -5,7 +5,7 @@ f64[N, K] the chances under the policy in question (rows sum to 1), `predicted` 
 With w = target[action] / propensity:
 
     ips            mean of w r                                       Horvitz and Thompson 1952; unbiased
-    snips          sum of w r / sum of w                             Swaminathan and Joachims 2015; steadier, biased O(1/N)
+    snips          sum of w r / sum of w                             Swaminathan and Joachims 2015; steadier
     direct         mean of sum_a target_a predicted_a                as good as the model
     doubly_robust  mean of [direct + w (r - predicted[action])]      Dudik et al. 2011; unbiased, whatever the model
 
