@@ -30,6 +30,6 @@ def product(id: str) -> dict[str, Any]:
 
 def creative(id: str, ctr: float, product_id: str = "oat") -> dict[str, Any]:
     facts = {"description": "", "seed": 0, "utility": ctr, "low": ctr, "high": ctr, "basis": "simulated"}
-    flags = {"models": {}, "locked": False, "created_at": 0, "layers": None, "parent": None}
+    flags = {"models": {}, "locked": False, "created_at": 0, "layers": None, "parent": None, "width": 64, "height": 64}
     kind = "original" if "original" in id else "generated"
     return {"id": id, "product_id": product_id, "kind": kind, "file": f"{id}.png", "ctr": ctr, **facts, **flags}

@@ -268,13 +268,13 @@ def test_arms_come_and_go(ledger: Ledger) -> None:
     with ledger.engine.begin() as connection:
         connection.execute(insert(creatives), [creative("ad-3", 0.05)])
     assert add_arms(ledger.engine, CAMPAIGN, ["ad-3", "ad-1"], now=1).arms == (*ARMS, "ad-3")
-    assert retire(ledger.engine, CAMPAIGN, "ad-1", now=2).arms == ("original", "ad-2", "ad-3")
+    assert retire(ledger.engine, CAMPAIGN, ["ad-1"], now=2).arms == ("original", "ad-2", "ad-3")
     counts = tally(ledger.engine, CAMPAIGN, now=5000)
     assert counts.arms == (*ARMS, "ad-3")
     assert (counts.shares > 0).tolist() == [[True, True, True, False], [True] * 4, [True, False, True, True]]
     for gone in ("original", "ad-1", "nobody"):
         with pytest.raises(InputError, match="arm: expected one that can go"):
-            retire(ledger.engine, CAMPAIGN, gone, now=3)
+            retire(ledger.engine, CAMPAIGN, [gone], now=3)
 
 
 def test_a_campaign_comes_back_as_it_was(ledger: Ledger) -> None:

@@ -21,6 +21,7 @@ DECISION = Decision(
     propensity=0.1 + 0.2,
     position=2,
     group=None,
+    decided_at=0,
     click_until=1000,
     order_until=2000,
 )

@@ -69,6 +69,7 @@ class Allocation:
             propensity=float(self.shares[arm]),
             position=position,
             group=group,
+            decided_at=now,
             click_until=now + campaign.click_window,
             order_until=now + campaign.order_window,
         )
@@ -113,16 +114,31 @@ def add_arms(engine: Engine, campaign: Campaign, creative_ids: Sequence[str], no
     return refresh(engine, campaign, now)
 
 
-def retire(engine: Engine, campaign: Campaign, creative_id: str, now: int) -> Allocation:
-    """Show an arm no more; InputError for the control, the last other arm or an unknown one."""
+def retire(engine: Engine, campaign: Campaign, creative_ids: Sequence[str], now: int) -> Allocation:
+    """Show these arms no more; InputError for the control, an unknown arm, or when no other arm would stay."""
     live = [arm for arm, retired in arm_rows(engine, campaign.id) if not retired]
-    if creative_id not in live[1:] or len(live) <= 2:
-        hint = "The original and one more arm stay."
-        raise InputError("arm", expected="one that can go", got=f"'{creative_id}'", next_step=hint)
-    where = (arms.c.campaign_id == campaign.id) & (arms.c.creative_id == creative_id)
+    unfit = [id for id in creative_ids if id not in live[1:]]
+    if unfit or len(set(creative_ids)) > len(live) - 2:
+        got, hint = ", ".join(unfit or creative_ids), "The original and one more arm stay."
+        raise InputError("arm", expected="one that can go", got=f"'{got}'", next_step=hint)
+    where = (arms.c.campaign_id == campaign.id) & arms.c.creative_id.in_(creative_ids)
     with engine.begin() as connection:
         connection.execute(update(arms).where(where).values(retired=True))
     return refresh(engine, campaign, now)
+
+
+def stop(engine: Engine, campaign: Campaign) -> None:
+    """End a campaign; its arms and shares stay on record."""
+    with engine.begin() as connection:
+        connection.execute(update(campaigns).where(campaigns.c.id == campaign.id).values(running=False))
+
+
+def history(engine: Engine, campaign_id: str, since: int = 0, most: int = 1000) -> list[dict[str, Any]]:
+    """The first `most` versions after version `since`: version, at, shares, strength."""
+    a = allocations.c
+    query = select(a.version, a.at, a.shares, a.strength).where(a.campaign_id == campaign_id, a.version > since)
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(query.order_by(a.version).limit(most)).mappings()]
 
 
 def _arm(campaign_id: str, number: int, creative_id: str) -> dict[str, Any]:

@@ -66,6 +66,8 @@ creatives = _table(
     _text("kind"),  # original, generated or edited
     _text("file"),
     _text("layers", nullable=True),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
     _text("description"),
     _text("parent", nullable=True),  # the creative whose description was edited
     Column("seed", BigInteger, nullable=False),

@@ -38,6 +38,7 @@ class Decision:
     propensity: float
     position: int | None
     group: str | None
+    decided_at: int
     click_until: int
     order_until: int
 

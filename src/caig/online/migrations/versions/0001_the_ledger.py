@@ -33,6 +33,8 @@ def _catalogue() -> None:
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("file", sa.String(), nullable=False),
         sa.Column("layers", sa.String(), nullable=True),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("description", sa.String(), nullable=False),
         sa.Column("parent", sa.String(), nullable=True),
         sa.Column("seed", sa.BigInteger(), nullable=False),
