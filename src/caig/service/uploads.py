@@ -70,13 +70,28 @@ def check_whole(content: bytes) -> None:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         whole = content.endswith(b"\0\0\0\0IEND\xaeB`\x82") and content.count(b"IEND\xaeB`\x82") == 1
     elif content.startswith(b"\xff\xd8\xff"):
-        whole = content.endswith(b"\xff\xd9")
+        whole = _jpeg_end(content) == len(content)
     elif content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         whole = int.from_bytes(content[4:8], "little") + 8 == len(content)
     else:
         raise _refuse("a PNG, JPEG or WebP file", "something else")
     if not whole:
         raise _refuse("a picture that is whole and nothing else", "one that is cut or has something behind its end")
+
+
+def _jpeg_end(content: bytes) -> int:
+    """Where the first picture of a JPEG file ends: segments say their length, scans run on to the next marker; 0 where
+    that leads nowhere."""
+    at = 2
+    while (at := content.find(b"\xff", at)) >= 0 and at + 4 <= len(content) + 2:
+        marker = content[at + 1] if at + 1 < len(content) else 0xFF
+        if marker == 0xD9:
+            return at + 2
+        if marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD7:  # part of a scan
+            at += 1 if marker == 0xFF else 2
+        else:
+            at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return 0
 
 
 def _refuse(expected: str, got: str) -> ImageError:
