@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import schemathesis
 import uvicorn
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -58,7 +60,8 @@ def test_no_request_makes_it_fail(url: str) -> None:
         operation = found.ok()
         tried[operation.label] = 0
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            _try(operation, mode, tried)
+            with suppress(Unsatisfiable) if mode is GenerationMode.NEGATIVE else nullcontext():  # nothing to spoil
+                _try(operation, mode, tried)
     print(f"{sum(tried.values())} requests to {len(tried)} operations")
     assert len(tried) >= 25 and sum(tried.values()) > 500
 
