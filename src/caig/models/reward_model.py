@@ -1,10 +1,10 @@
 """The reward model: which picture of a product is clicked more, and how often.
 
-A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (two linear heads on
-the last token's hidden state) and `reward.json` (a `Calibration`, which also names the form of the input):
+A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (linear heads on the
+last token's hidden state) and `reward.json` (a `Calibration`, which also names the form of the input):
 
-    siamese   each picture by itself, with the product's words; heads `utility` Linear(d, members) and `log_ctr`
-              Linear(d, 1). N candidates cost N passes, and a score depends neither on their order nor on each other.
+    siamese   each picture by itself, with the product's words; head `utility` Linear(d, members). N candidates cost N
+              passes, and a score depends neither on their order nor on each other.
     joint     as published: two pictures of a product in one sequence; heads `classification` Linear(d, 2), logits of
               "the left one is clicked more" and "the right one", and `regression` Linear(d, 2), the two log CTRs. Read in
               both orders, N (N - 1) passes for N candidates. `layout` says how two pictures enter: in two image slots, or
@@ -36,7 +36,7 @@ from caig.artifacts import to_json
 from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
 from caig.models.hub import fingerprint, resolve
-from caig.models.mllm import encode, load_mllm, save_mllm
+from caig.models.mllm import core, encode, load_mllm, positions_of, save_mllm
 from caig.types import Pixels, Product, Score
 
 HEADS = "reward_head.safetensors"
@@ -44,11 +44,12 @@ CALIBRATION = "reward.json"
 GREY = 127  # of the letterbox's bars
 NORMAL_95 = 1.96
 BATCH = 32  # sequences a pass
+FIRST_LOG_SLOPE = math.log(0.1)  # a logit of 1 is about a tenth of log CTR at some thousand impressions
 
 Form = Literal["siamese", "joint"]
 Layout = Literal["slots", "left-right"]
 HEAD_WIDTHS: Final = {
-    "siamese": {"utility": 1, "log_ctr": 1},  # `utility` is as wide as the ensemble
+    "siamese": {"utility": 1},  # or as wide as the ensemble
     "joint": {"classification": 2, "regression": 2},
 }
 Floats = NDArray[np.float64]
@@ -93,11 +94,11 @@ class Calibration:
 
 
 class RewardNetwork(nn.Module):
-    """A multimodal language model with two linear heads on its last token's hidden state.
+    """A multimodal language model with linear heads on its last token's hidden state.
 
     Siamese: `utility` is an ensemble of `members` Linear(d, 1), each trained on products weighted at random, whose spread
-    tells how sure their mean is; `log_ctr` shapes the shared features in training (L_Point). Served CTRs come from the
-    utility, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
+    tells how sure their mean is. Relative log CTR is the utility times exp(`log_slope`), which is learned: one output for
+    both losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
     """
 
     def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1) -> None:
@@ -106,12 +107,13 @@ class RewardNetwork(nn.Module):
         self.form = form
         widths = HEAD_WIDTHS[form] | ({"utility": members} if form == "siamese" else {})
         self.heads = nn.ModuleDict({name: nn.Linear(width, outputs) for name, outputs in widths.items()})
+        self.log_slope = nn.Parameter(torch.tensor(FIRST_LOG_SLOPE))
 
-    def forward(self, inputs: Any) -> tuple[Tensor, Tensor]:
-        """Both heads' outputs, f32[B, outputs] each, for B left-padded sequences."""
-        hidden = self.backbone.model(**inputs, use_cache=False).last_hidden_state[:, -1].float()
-        first, second = (head(hidden) for head in self.heads.values())
-        return first, second
+    def forward(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Every head's outputs, f32[B, outputs] each, for B left-padded sequences."""
+        output = core(self.backbone)(**inputs, position_ids=positions_of(self.backbone, inputs), use_cache=False)
+        hidden = output.last_hidden_state[:, -1].float()
+        return tuple(head(hidden) for head in self.heads.values())
 
 
 class RewardModel:
