@@ -7,9 +7,7 @@ texts; and candidates that repeat a text or a setting are drawn again, because t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -21,7 +19,7 @@ from caig.data.captions import setting_of
 from caig.data.instructions import product_facts, write_instruction
 from caig.errors import CheckpointError, ImageError, InputError
 from caig.models.hub import fingerprint, resolve
-from caig.models.mllm import encode, load_mllm
+from caig.models.mllm import Prefill, append, encode, end_token, load_mllm, prefill
 from caig.seeding import seed_for
 from caig.types import Description, Product
 
@@ -33,14 +31,6 @@ TRIES = 4  # draws per candidate until it differs from the ones before it
 Attempt = tuple[int, int]  # candidate k, how many times it was drawn before
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prefill:
-    """A prompt read once: its key-value cache and the logits f32[1, V] that follow it."""
-
-    cache: Any
-    logits: Tensor
-
-
 class PromptModel:
     """Any image-text-to-text checkpoint that writes descriptions."""
 
@@ -48,7 +38,8 @@ class PromptModel:
         self.model, self.processor, self.name = model, processor, name
         self.fingerprint: str | None = None
         ends = model.generation_config.eos_token_id
-        self._ends = {processor.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        own = {processor.tokenizer.eos_token_id, end_token(processor)}
+        self._ends = sorted({*own, *(ends if isinstance(ends, list) else [ends])} - {None})
 
     @classmethod
     def from_pretrained(cls, name: str = "embedded", *, device: str | None = None) -> PromptModel:
@@ -70,10 +61,10 @@ class PromptModel:
         """
         if n < 1:
             raise InputError("n", expected="at least 1 description", got=str(n), next_step="Ask for 1 or more.")
-        prefill = self._read(product, seed)
+        read = self._read(product, seed)
 
         def draw(wanted: Sequence[Attempt]) -> list[str]:
-            return self._continue(prefill, [seed_for(seed, product.id, *attempt) for attempt in wanted])
+            return self._continue(read, [seed_for(seed, product.id, *attempt) for attempt in wanted])
 
         chosen = choose_distinct(draw, n)
         if not all(chosen):
@@ -96,27 +87,25 @@ class PromptModel:
             )
         facts = product_facts(product.title, product.category, product.attributes)
         text = write_instruction(TASK, facts, Random(seed_for(seed, product.id, "instruction")))
-        inputs = encode(self.processor, [text], [product.image], self.model.device)
-        output = self.model(**inputs, use_cache=True, logits_to_keep=1)
-        return Prefill(cache=output.past_key_values, logits=output.logits[:, -1].float().cpu())
+        inputs = encode(self.processor, [text], [product.image], self.model.device, room=MAX_TOKENS)
+        return prefill(self.model, inputs)
 
-    def _continue(self, prefill: Prefill, seeds: Sequence[int]) -> list[str]:
+    def _continue(self, read: Prefill, seeds: Sequence[int]) -> list[str]:
         """Sample one continuation per seed, all in one batch over repeats of the cache."""
-        cache = copy.deepcopy(prefill.cache)
-        cache.batch_repeat_interleave(len(seeds))
+        return [self._decode(row) for row in self._sample(read.copy().repeat(len(seeds)), seeds).tolist()]
+
+    def _sample(self, read: Prefill, seeds: Sequence[int]) -> Tensor:
+        """Tokens i64[B, T] that follow `read`, row b drawn by `seeds[b]`; what stands after an end token is void."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        logits = prefill.logits.repeat(len(seeds), 1)
-        logits[:, list(self._ends)] = -torch.inf  # a description holds at least one token
-        tokens: list[Tensor] = []
-        ended = torch.zeros(len(seeds), dtype=torch.bool)
-        for _ in range(MAX_TOKENS):
-            tokens.append(gumbel_max(logits, generators))
-            ended |= torch.isin(tokens[-1], torch.tensor(list(self._ends)))
-            if ended.all():
-                break
-            step = tokens[-1][:, None].to(self.model.device)
-            logits = self.model(input_ids=step, past_key_values=cache, use_cache=True).logits[:, -1].float().cpu()
-        return [self._decode(row) for row in torch.stack(tokens, 1).tolist()]
+        ends = torch.tensor(self._ends, device=self.model.device)
+        logits = read.logits.index_fill(1, ends, -torch.inf)  # a description holds at least one token
+        tokens = [gumbel_max(logits, generators)]
+        ended = torch.zeros_like(tokens[0], dtype=torch.bool)
+        while len(tokens) < MAX_TOKENS and not ended.all():
+            read, _ = append(self.model, read, tokens[-1][:, None])
+            tokens.append(gumbel_max(read.logits, generators))
+            ended |= torch.isin(tokens[-1], ends)
+        return torch.stack(tokens, 1)
 
     def _decode(self, tokens: list[int]) -> str:
         """Text up to the first end token, each phrase once; one cut by `MAX_TOKENS` loses its incomplete last one."""
@@ -127,12 +116,13 @@ class PromptModel:
 
 
 def gumbel_max(logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Draw one token per row of `logits` f32[B, V] within the nucleus, i64[B]; row b uses `generators[b]` alone.
+    """Draw one token per row of `logits` f[B, V] within the nucleus, i64[B]; row b uses `generators[b]` alone.
 
     argmax(logits + Gumbel noise) is a draw from softmax(logits) at temperature 1 (Gumbel, 1954).
     """
     uniform = torch.stack([torch.rand(logits.shape[1], generator=g, dtype=torch.float64) for g in generators])
-    return (nucleus(logits, TOP_P) - (-uniform.log()).log()).argmax(1)
+    noise = -(-uniform.log()).log()
+    return (nucleus(logits.float(), TOP_P) + noise.to(logits.device)).argmax(1)
 
 
 def nucleus(logits: Tensor, top_p: float) -> Tensor:

@@ -1,0 +1,117 @@
+"""Checkpoint folders of multimodal language models, in and out.
+
+Remote code is never run and only safetensors are read. Device and dtype are chosen, told in the log, and can be forced.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PROCESSOR_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import is_torchvision_available
+from transformers.utils.logging import disable_progress_bar
+
+from caig.errors import CheckpointError, InputError, MissingExtraError
+
+log = logging.getLogger(__name__)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_mllm(
+    folder: Path,
+    device: str | None = None,
+    *,
+    dtype: str | None = None,
+    four_bit: bool = False,
+    checkpointing: bool = False,
+) -> tuple[Any, Any]:
+    """Load (model, processor) from a checkpoint folder, in evaluation mode.
+
+    `device` None takes a GPU when there is one; `dtype` None is float32 on a CPU and bfloat16 on a GPU. `four_bit`
+    keeps the language model's weights as NF4 (needs bitsandbytes; arXiv 2305.14314), `checkpointing` recomputes
+    activations in training, which trades time for memory. Raises CheckpointError when transformers cannot load the
+    folder, InputError for an unknown dtype, MissingExtraError without bitsandbytes.
+    """
+    disable_progress_bar()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    options: dict[str, Any] = {"dtype": choose_dtype(device, dtype)}
+    if four_bit:
+        options |= {"quantization_config": _four_bit(options["dtype"]), "device_map": {"": device}}
+    try:
+        loader: Any = AutoModelForImageTextToText  # its own type hints miss the classmethod
+        model = loader.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **options)
+        processor = load_processor(folder)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise _broken(folder, f"{type(error).__name__}: {str(error)[:200]}") from error
+    if model.config.is_encoder_decoder:
+        raise _broken(folder, f"an encoder-decoder, {type(model).__name__}")
+    _limit(processor, model)
+    if checkpointing:
+        model.activation_checkpointing_enable()
+    log.info("%s: %s on %s, %s", folder, type(model).__name__, device, "4-bit" if four_bit else model.dtype)
+    return (model if four_bit else model.to(device)).eval(), processor
+
+
+def choose_dtype(device: str, name: str | None = None) -> torch.dtype:
+    """The dtype called `name`, by default float32 on a CPU and bfloat16 on a GPU; InputError for an unknown name."""
+    if name is None:
+        return torch.float32 if device == "cpu" else torch.bfloat16
+    if name not in DTYPES:
+        raise InputError("dtype", expected=", ".join(DTYPES), got=repr(name), next_step="Choose one of these.")
+    return DTYPES[name]
+
+
+def load_processor(folder: Path) -> Any:
+    """The checkpoint's processor. Where torchvision is missing its video part, which needs it, is left out."""
+    kind = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, local_files_only=True)), None)
+    if kind is None or "video_processor" not in kind.get_attributes() or is_torchvision_available():
+        return AutoProcessor.from_pretrained(folder, local_files_only=True)
+    return _without_video(kind).from_pretrained(folder, local_files_only=True)
+
+
+def save_mllm(model: Any, processor: Any, folder: Path) -> None:
+    """Write model (fp16 safetensors) and processor in the layout that `load_mllm` and transformers read."""
+    disable_progress_bar()
+    copy.deepcopy(model).half().save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _without_video(kind: Any) -> Any:
+    """The processor class `kind`, of the same name, for tokenizer and image processor alone.
+
+    transformers reads from the signature of `__init__` which parts to load and to save.
+    """
+
+    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **rest: Any):
+        kind.__init__(self, image_processor, tokenizer, None, chat_template=chat_template, **rest)
+
+    return type(kind.__name__, (kind,), {"__init__": __init__, "__module__": kind.__module__})
+
+
+def _limit(processor: Any, model: Any) -> None:
+    """Let the tokenizer know how long a prompt with its answer may be."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    tokenizer = processor.tokenizer
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
+
+
+def _four_bit(dtype: torch.dtype) -> Any:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtraError("bitsandbytes", "4bit")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def _broken(folder: Path, got: str) -> CheckpointError:
+    return CheckpointError(
+        str(folder),
+        expected="an image-text-to-text checkpoint of transformers, decoder only",
+        got=got,
+        next_step="Give a folder written by save_pretrained, model and processor.",
+    )
