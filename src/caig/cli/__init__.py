@@ -39,10 +39,12 @@ study = App(name="study", help="Ask the shop what a method is worth.")
 study.command("caig.cli.shop:ceiling", name="ceiling", help="Is the noise ceiling of click labels right?")
 study.command("caig.cli.shop:confounding", name="confounding", help="Does correcting click logs undo confounding?")
 study.command("caig.cli.shop:learnability", name="learnability", help="Can tastes be learned from clicks?")
+study.command("caig.cli.shop:rewards", name="rewards", help="How near to the noise ceiling do reward models come?")
 shop.command(study)
 app.command(shop)
 evaluate = App(name="evaluate", help="Measure a model on data that its training never saw.")
 evaluate.command("caig.cli.evaluate:prompt", name="prompt", help="Measure a prompt model.")
+evaluate.command("caig.cli.evaluate:reward", name="reward", help="Measure a reward model on a click log.")
 app.command(evaluate)
 
 

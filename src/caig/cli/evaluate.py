@@ -1,4 +1,4 @@
-"""`caig evaluate prompt`: a model measured on what its training never saw, one line per estimate."""
+"""`caig evaluate prompt|reward`: a model measured on what its training never saw, one line per estimate."""
 
 from __future__ import annotations
 
@@ -25,4 +25,25 @@ def prompt(
 
     options.quiet()
     for estimate in evaluate(load_model(prompt_model, "prompt"), data, cases=cases, seed=seed):
+        print(estimate, flush=True)
+
+
+def reward(
+    *,
+    data: Annotated[Path, Parameter(help="Folder with the log's pictures and products.tar.")],
+    clicks: Annotated[Path, Parameter(help="Click log, in any shape that caig comparisons reads.")],
+    catalog: Annotated[Path | None, Parameter(help="Catalogue, in place of products.tar.")] = None,
+    truth: Annotated[Path | None, Parameter(help="True CTRs of a simulation: product_id, creative_id, ctr.")] = None,
+    reward_model: options.RewardName = "embedded",
+) -> None:
+    """Print how well a reward model ranks the log's held-out products, beside the noise ceiling of these very labels.
+
+    Held out are the products that `caig train reward` keeps from training, by a hash of their ids. 95 % intervals are
+    over products. With true CTRs, also calibration, rankings and the coverage of the CTR intervals.
+    """
+    from caig.models.hub import load_model
+    from caig.recipes.reward.report import evaluate
+
+    options.quiet()
+    for estimate in evaluate(load_model(reward_model, "reward"), data, clicks, catalog=catalog, truth=truth):
         print(estimate, flush=True)

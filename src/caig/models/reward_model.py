@@ -36,7 +36,8 @@ from caig.artifacts import to_json
 from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
 from caig.models.hub import fingerprint, resolve
-from caig.models.mllm import core, encode, load_mllm, positions_of, save_mllm
+from caig.models.mllm import encode, load_mllm, save_mllm
+from caig.models.mllm.reading import core, positions_of
 from caig.types import Pixels, Product, Score
 
 HEADS = "reward_head.safetensors"
@@ -146,7 +147,8 @@ class RewardModel:
             return []
         members = self.utilities(product, images) / self.calibration.temperature
         return [
-            _score(creative, own, product.category, self.calibration) for creative, own in zip(ids, members, strict=True)
+            _score(creative, own, product.category, self.calibration)
+            for creative, own in zip(ids, members, strict=True)
         ]
 
     def utilities(self, product: Product, images: Sequence[Pixels]) -> Floats:
@@ -200,12 +202,12 @@ def win_probabilities(scores: Sequence[Score]) -> Floats:
     return np.where(gap >= 0, favourite, 1 - favourite)
 
 
-def letterbox(image: Pixels, side: int) -> Pixels:
-    """`image` u8[H, W, 3] on a grey square u8[side, side, 3]: centred, aspect ratio kept, resized with antialiasing."""
+def letterbox(image: Pixels, side: int, *, bars: int = GREY) -> Pixels:
+    """`image` u8[H, W, 3] on a `bars`-grey square u8[side, side, 3]: centred, aspect ratio kept, resized with antialiasing."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    square = Image.new("RGB", (side, side), (GREY, GREY, GREY))
+    square = Image.new("RGB", (side, side), (bars, bars, bars))
     resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     square.paste(resized, ((side - size[0]) // 2, (side - size[1]) // 2))
     return np.asarray(square)
