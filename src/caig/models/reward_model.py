@@ -1,17 +1,17 @@
 """The reward model: which picture of a product is clicked more, and how often.
 
-A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (linear heads on the
-last token's hidden state) and `reward.json` (a `Calibration`, which also names the form of the input):
+A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (linear heads on
+the last token's hidden state) and `reward.json` (a `Calibration`, which also names the form of the input):
 
     siamese   each picture by itself, with the product's words; head `utility` Linear(d, members). N candidates cost N
               passes, and a score depends neither on their order nor on each other.
     joint     as published: two pictures of a product in one sequence; heads `classification` Linear(d, 2), logits of
-              "the left one is clicked more" and "the right one", and `regression` Linear(d, 2), the two log CTRs. Read in
-              both orders, N (N - 1) passes for N candidates. `layout` says how two pictures enter: in two image slots, or
-              left and right in one picture of twice the width (for models that take pictures of any shape).
+              "the left one is clicked more" and "the right one", and `regression` Linear(d, 2), the two log CTRs. Read
+              in both orders, N (N - 1) passes for N candidates. `layout` says how two pictures enter: in two image
+              slots, or left and right in one picture of twice the width (for models that take pictures of any shape).
 
-Pictures are letterboxed, never cropped or stretched, to the square that the vision tower sees, `image_side` pixels. Detail
-finer than that is not judged.
+Pictures are letterboxed, never cropped or stretched, to the square that the vision tower sees, `image_side` pixels.
+Detail finer than that is not judged.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ class Calibration:
 class RewardNetwork(nn.Module):
     """A multimodal language model with linear heads on its last token's hidden state.
 
-    Siamese: `utility` is an ensemble of `members` Linear(d, 1), each trained on products weighted at random, whose spread
-    tells how sure their mean is. Relative log CTR is the utility times exp(`log_slope`), which is learned: one output for
-    both losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
+    Siamese: `utility` is an ensemble of `members` Linear(d, 1), each trained on products weighted at random, whose
+    spread tells how sure their mean is. Relative log CTR is the utility times exp(`log_slope`), which is learned: one
+    output for both losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
     """
 
     def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1) -> None:
@@ -203,7 +203,7 @@ def win_probabilities(scores: Sequence[Score]) -> Floats:
 
 
 def letterbox(image: Pixels, side: int, *, bars: int = GREY) -> Pixels:
-    """`image` u8[H, W, 3] on a `bars`-grey square u8[side, side, 3]: centred, aspect ratio kept, resized with antialiasing."""
+    """`image` u8[H, W, 3] on a `bars`-grey square u8[side, side, 3]: centred, aspect ratio kept, antialiased."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

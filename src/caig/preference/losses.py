@@ -1,8 +1,8 @@
 """Losses of the reward model (CAIG, stage b), as pure functions of tensors.
 
 The paper: L = lambda1 L_CE + lambda2 L_Point, where a pair of pictures in one sequence yields two class logits (their
-difference is the pair's logit) and two CTRs. Siamese, each picture yields one utility u by itself, so that the pair's logit
-is u_A - u_B, and relative log CTR is a multiple of u.
+difference is the pair's logit) and two CTRs. Siamese, each picture yields one utility u by itself, so that the pair's
+logit is u_A - u_B, and relative log CTR is a multiple of u.
 """
 
 from __future__ import annotations

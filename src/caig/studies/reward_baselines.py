@@ -48,8 +48,8 @@ def statistics(shelf: Shelf) -> tuple[Floats, float]:
 
 
 def measure(picture: NDArray[np.uint8]) -> Floats:
-    """f64[17]: mean and deviation of L*, a*, b*, saturation and slope; detail at two scales; the centre against the rest,
-    of u8[H, W, 3]. None needs the product's mask."""
+    """f64[17]: mean and deviation of L*, a*, b*, saturation and slope; detail at two scales; the centre against the
+    rest, of u8[H, W, 3]. None needs the product's mask."""
     pixels = picture.astype(np.float32) / 255
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
     saturation = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)[..., 1:2]

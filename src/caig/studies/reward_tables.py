@@ -27,7 +27,8 @@ GAPS = ((1.0, 1.1), (1.1, 1.3), (1.3, 1.6), (1.6, np.inf))  # ratio of true CTRs
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judged:
-    """One system's judgement of the test pairs of every world that has its cell; pairs pooled, clusters are products."""
+    """One system's judgement of the test pairs of every world that has its cell; pairs pooled, clusters are
+    products."""
 
     owner: list[str]
     right: Floats  # f64[P] against the observed order

@@ -10,9 +10,10 @@ products' pictures (split by product). It then ranks the pictures of held-out pr
     published     the paper's recipe on our backbone: preset caig-published
     ours          the reward recipe as it is; and with one thing changed (ABLATIONS)
 
-`out`/cells keeps each (world, system) once, so that a cut study goes on where it stopped and another system costs itself
-alone; `out`/tower is the backbone that all trained systems but the cnn start from, trained without clicks. Systems that
-train take the learning rate, of `lrs`, with the best validation accuracy, at the same number of steps and pictures.
+`out`/cells keeps each (world, system) once, so that a cut study goes on where it stopped and another system costs
+itself alone; `out`/tower is the backbone that all trained systems but the cnn start from, trained without clicks.
+Systems that train take the learning rate, of `lrs`, with the best validation accuracy, at the same number of steps and
+pictures.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def cell_path(config: Config, seed: int, system: str) -> Path:
 
 
 def read_cell(config: Config, seed: int, system: str) -> dict[str, Any] | None:
-    """A cell's record: utility f64[N] (0 for training ads), lr and seconds; None where it was not run."""
+    """A cell's record: utility f64[N] (0 for training ads), chosen setting, seconds of CPU; None if it was not run."""
     path = cell_path(config, seed, system)
     return json.loads(path.read_text()) if path.is_file() else None
 
@@ -166,12 +167,12 @@ def fill(shelf: Shelf, system: str) -> dict[str, Any]:
         "cnn": baselines.cnn,
     }
     started = time.process_time()
-    utility, lr = known[system](shelf) if system in known else trained(shelf, system)
+    utility, value = known[system](shelf) if system in known else trained(shelf, system)
     held_out = np.where(shelf.part == "train", 0.0, utility)
     return {
         "system": system,
         "seed": shelf.seed,
-        "lr": lr,
+        "chosen": value,
         "seconds": time.process_time() - started,
         "utility": held_out,
     }

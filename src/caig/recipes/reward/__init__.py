@@ -4,7 +4,8 @@ Differs from the paper: pictures are judged one at a time (siamese) in place of 
 P(first truly better | counts) with a prior fitted to the log, in place of a filter on impressions and ratio; CTR is
 regressed as the likelihood of which of a product's pictures each click fell on. Preset `caig-published` is the paper's
 recipe. A fresh tower learns to see first (`tower.py`). Learns from the log and its pictures alone: true CTRs of a
-simulation serve to judge it afterwards. Every random draw comes from (seed, step), so a resumed run equals an uncut one.
+simulation serve to judge it afterwards. Every random draw comes from (seed, step), so a resumed run equals an uncut
+one.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Config:
     """Settings of `caig train reward`."""
 
     data: Path
-    """Folder with the log's pictures, and with products.tar unless --catalog is given; a fresh tower needs scene archives
-    there too."""
+    """Folder with the log's pictures, and with products.tar unless --catalog is given; a fresh tower needs scene
+    archives there too."""
     clicks: Path
     """Click log, a file or folder in any shape that caig.data.clicks reads."""
     out: Path

@@ -46,7 +46,8 @@ class Judged:
         return np.array([score.utility for score in self.scores])
 
     def doubt(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-        """f64[P]: how unsure the ensemble is of each pair's order: spread of the members' margins over their mean's size.
+        """f64[P]: how unsure the ensemble is of each pair's order: spread of the members' margins over their mean's
+        size.
 
         Without an ensemble, minus the margin's size.
         """
@@ -96,9 +97,8 @@ def evaluate(
     if not any(product.comparable for product in samples.test):
         found = "\n".join(map(str, samples.rejected))
         hint = "A seventh of the products is held out, by a hash of their ids: collect more."
-        raise CatalogError(
-            str(clicks), expected="a held-out product with two pictures", got=found or "none", next_step=hint
-        )
+        wanted = "a held-out product with two pictures"
+        raise CatalogError(str(clicks), expected=wanted, got=found or "none", next_step=hint)
     return measure(judge(model, samples.test), read_truth(truth))
 
 

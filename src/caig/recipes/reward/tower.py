@@ -1,9 +1,10 @@
 """First leg of a fresh reward model: vision tower and projector learn to see before they learn to judge.
 
 Clicks are few and say one number a picture; a tower trained on them alone does not generalise (docs/LOG.md). So every
-image token first learns to describe its own cell of the picture: where the product stands, and colours and detail at two
-scales. Targets come from the pixels and the cut-out that every rendered scene has beside it; neither clicks nor anything
-that the shop's shoppers measure takes part. In the spirit of MaskFeat (Wei et al. 2022), which predicts local features.
+image token first learns to describe its own cell of the picture: where the product stands, and colours and detail at
+two scales. Targets come from the pixels and the cut-out that every rendered scene has beside it; neither clicks nor
+anything that the shop's shoppers measure takes part. In the spirit of MaskFeat (Wei et al. 2022), which predicts local
+features.
 """
 
 from __future__ import annotations
