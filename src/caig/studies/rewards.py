@@ -40,7 +40,7 @@ from caig.evaluation.metrics import agreement
 from caig.shop.shoppers import Ad, World
 from caig.shop.simulate import simulate, uniform
 from caig.studies.learnability import pairs_within
-from caig.studies.shelf import ad_of, write_log
+from caig.studies.shelf import ad_of, product_on_shelf, write_log
 from caig.types import Estimate
 
 Floats = NDArray[np.float64]
@@ -133,9 +133,8 @@ def run(config: Config) -> list[Estimate | str]:
     from caig.studies.reward_tables import tables
 
     _check(config)
-    scenes = read_scenes(config.scenes)
-    shown = sorted(zip(map(ad_of, scenes), scenes, strict=True), key=lambda pair: pair[0].product.id)
-    ads, scenes = (list(column) for column in zip(*shown, strict=True))
+    scenes = sorted(read_scenes(config.scenes), key=lambda scene: scene.product["id"])  # stable: by id within a product
+    ads = measured(config, scenes)
     shelves = [Shelf(config=config, seed=config.seed + k, ads=ads, scenes=scenes) for k in range(config.worlds)]
     for system in config.systems:  # a cut study has each finished system in every world
         for shelf in shelves:
@@ -143,6 +142,18 @@ def run(config: Config) -> list[Estimate | str]:
             if not path.is_file():
                 write_atomic(path, to_json(fill(shelf, system), indent=1).encode())
     return tables(config, shelves)
+
+
+def measured(config: Config, scenes: Sequence[SceneRecord]) -> list[Ad]:
+    """The scenes as ads; their looks are measured once and kept in `out`/looks.json, by id."""
+    path = config.out / "looks.json"
+    if not path.is_file():
+        write_atomic(path, to_json({scene.id: ad_of(scene).look for scene in scenes}).encode())
+    looks = json.loads(path.read_text())
+    if set(looks) != {scene.id for scene in scenes}:
+        hint = "Name a fresh --out, or the scenes that the study was begun with."
+        raise InputError(str(path), expected="the looks of these scenes", got="those of others", next_step=hint)
+    return [Ad(id=s.id, product=product_on_shelf(s), look=np.array(looks[s.id])) for s in scenes]
 
 
 def cell_path(config: Config, seed: int, system: str) -> Path:

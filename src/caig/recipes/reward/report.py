@@ -103,7 +103,9 @@ def evaluate(
 
 
 def bare_name(value: Any) -> Any:
-    """A path's last part alone: folders are the machine's business, not the model's."""
+    """A path's last part alone: folders are the machine's business, not the model's. JSON knows no infinity."""
+    if isinstance(value, tuple):
+        return [str(part) if part == math.inf else part for part in value]
     return Path(value).name if isinstance(value, Path) or (isinstance(value, str) and Path(value).is_dir()) else value
 
 
