@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from caig.errors import InputError
 from caig.models.protocols import BackgroundModel, PromptModel, RewardModel
 from caig.seeding import seed_for
 from caig.types import Canvas, Creative, Cutout, Description, Pixels, Placement, Product, RankedAd, Score, Size
+
+if TYPE_CHECKING:
+    from caig.models.hub import Dtype
 
 DEFAULT_PLACEMENT = Placement()
 PRODUCT_SIDE = 256  # side of the product picture that prompt models are shown
@@ -43,17 +46,27 @@ class AdPipeline:
         background_model: str | None = None,
         reward_model: str | None = None,
         cutout: str = "auto",
+        device: str | None = None,
+        dtype: Dtype | None = None,
+        compile: bool = False,
     ) -> AdPipeline:
-        """Load the three models by name (see `caig.models.hub`), `name` being the default of each.
+        """Load the three models by name (see `caig.models.hub`); `name` is a preset, or the name of each.
 
-        Raises CheckpointError for unknown or broken checkpoints.
+        `device` None takes a GPU when there is one, `dtype` None half precision there and fp32 on a CPU; `compile`
+        compiles the background model. Raises CheckpointError for unknown or broken checkpoints.
         """
         from caig.models.hub import load_model
+        from caig.models.registry import presets
 
+        preset = presets().get(name)
+        prompts, backgrounds, rewards = preset.models if preset else (name, name, name)
+        place: Any = {"device": device, "dtype": dtype}
         return cls(
-            prompt_model=load_model(prompt_model or name, "prompt"),
-            background_model=load_model(background_model or name, "background"),
-            reward_model=load_model(reward_model or name, "reward"),
+            prompt_model=load_model(prompt_model or prompts, "prompt", **place),
+            background_model=load_model(
+                background_model or backgrounds, "background", compile=compile or None, **place
+            ),
+            reward_model=load_model(reward_model or rewards, "reward", **place),
             cutout=cutout,
         )
 

@@ -34,12 +34,13 @@ class Product:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A background description, written like a Stable Diffusion prompt."""
+    """A background description, written like a Stable Diffusion prompt; `negative` says what shall not be seen."""
 
     product_id: str
     text: str
     author: str  # name of the prompt model, or "user"
     seed: int
+    negative: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,18 +66,30 @@ class Placement:
     y: float = 0.80
 
 
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle of a canvas: left edge `x` and width `w` over the canvas's width, top edge `y` and height `h` over
+    its height, all in 0 to 1."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Canvas:
     """A product laid out on an empty canvas.
 
     `image` u8[H, W, 3] foreground colours, `product` f32[H, W] with 1 = product, `edges` u8[H, W] with 255 = edge of
-    the product (never of the old ground).
+    the product (never of the old ground), `clear` where copy will stand, so that painters keep it calm.
     """
 
     image: Pixels
     product: Alpha
     edges: NDArray[np.uint8]
     placement: Placement = Placement()
+    clear: Box | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,26 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
         ),
         ((*ONE, "--colour", "red"), "Unknown option: --colour. "),
         (
+            (*ONE, "--preset", "best"),
+            "--preset: expected one of embedded, caig-published, sdxl-qwen3vl-4b, got 'best'. See `caig models`.",
+        ),
+        (
+            (*ONE, "--device", "tpu9"),
+            "--device: expected cpu, or a device that torch finds on this machine, got 'tpu9'. ",
+        ),
+        (
+            (*ONE, "--dtype", "int4"),
+            'Invalid value "int4" for --dtype. Choose from: "float32", "bfloat16", "float16". See: caig --help',
+        ),
+        (
+            ("import", "weights", "nowhere", "--out", "x"),
+            "nowhere: expected a folder with weight files, got none. Check the path.",
+        ),
+        (
+            ("import", "caig-prompt-model", "nowhere", "--out", "x"),
+            "nowhere/config.json: expected an original LLaVA config, got [Errno 2] No such file",
+        ),
+        (
             (*ONE, "--catalog", "p.csv"),
             "--image: expected no such option with --catalog, got 'photo.png'. Leave it out.",
         ),
@@ -141,6 +161,12 @@ def test_bad_input(caig, tmp_path: Path, arguments: tuple[str, ...], message: st
             "'nowhere'. Check the import path.",
         ),
         ("python:cli_fakes:no_model", "python:cli_fakes:no_model: expected a factory of a prompt model "),
+        (
+            "Qwen/Qwen2.5-VL-3B-Instruct",
+            "Qwen/Qwen2.5-VL-3B-Instruct: expected consent to its licence qwen-research, which allows no commercial "
+            "use, got none. Read https://huggingface.co/Qwen/Qwen2.5-VL-3B-Instruct, then add --accept-licence "
+            "qwen-research",
+        ),
         (".", "prompt model '.': expected a folder with safetensors weights, got none in .. Train one with"),
     ],
 )

@@ -57,7 +57,7 @@ def worst_gap(model: Any, processor: Any, got: torch.Tensor, batch: Any) -> floa
     return float(max(gaps))
 
 
-def close(what: str, gap: float) -> None:
+def check_close(what: str, gap: float) -> None:
     print(f"{what}: required below {TOLERANCE}, measured {gap:.1e}")
     assert gap < TOLERANCE
 
@@ -72,7 +72,7 @@ def test_answers_over_a_shared_cache_equal_whole_sequences(loaded: Loaded):
         answer_logits(model, *encoded)
         words = encode_training(processor, TEXTS, [None, None], ANSWERS)
         answer_logits(model, words.inputs, words.answers, words.mask, 2)  # leaves no state behind that spoils the next
-        close("logits", worst_gap(model, processor, answer_logits(model, *encoded), batch))
+        check_close("logits", worst_gap(model, processor, answer_logits(model, *encoded), batch))
 
 
 def test_words_after_pictures_read_as_words_alone(loaded: Loaded):
@@ -85,7 +85,7 @@ def test_words_after_pictures_read_as_words_alone(loaded: Loaded):
         after = answer_logits(model, words.inputs, words.answers, words.mask, 1)
         plain = plain_logits(model, words.inputs, words.answers[0])
     assert torch.equal(before, after)
-    close("words", float((after[0] - plain).abs().max()))
+    check_close("words", float((after[0] - plain).abs().max()))
 
 
 def test_features_of_pictures_are_used_again(loaded: Loaded):
@@ -97,7 +97,7 @@ def test_features_of_pictures_are_used_again(loaded: Loaded):
     assert not any(key.startswith("pixel") for key in shown) and not once[0].tokens.requires_grad
     with torch.no_grad():
         got = answer_logits(model, shown, batch.answers, batch.mask, 2)
-        close("logits from features", worst_gap(model, processor, got, batch))
+        check_close("logits from features", worst_gap(model, processor, got, batch))
     words = encode(processor, ["x"], [None])
     assert see(model, words) == [] and with_features(words, []) == dict(words)
 
@@ -114,7 +114,7 @@ def test_training_sequences_carry_labels_on_answers_only(loaded: Loaded):
         log_probs = answer_log_probs(model, batch.inputs, batch.answers, batch.mask, 1)
         loss = model(**joined).loss
     assert log_probs.shape == batch.answers.shape and (log_probs[batch.mask == 0] == 0).all()
-    close("loss", float((loss + log_probs.sum() / batch.mask.sum()).abs()))
+    check_close("loss", float((loss + log_probs.sum() / batch.mask.sum()).abs()))
 
 
 def test_gradients_are_the_same_with_cache_and_with_checkpointing(loaded: Loaded):
@@ -135,7 +135,7 @@ def test_gradients_are_the_same_with_cache_and_with_checkpointing(loaded: Loaded
     scale = max(float(g.abs().max()) for g in cached)
     assert len(cached) == len(checkpointed) and scale > 0
     gap = max(float((a - b).abs().max()) for a, b in zip(cached, checkpointed, strict=True))
-    close("gradients, relative", gap / scale)
+    check_close("gradients, relative", gap / scale)
 
 
 def test_batches_read_like_single_prompts_at_the_last_token(loaded: Loaded):
@@ -147,7 +147,7 @@ def test_batches_read_like_single_prompts_at_the_last_token(loaded: Loaded):
             model.model(**encode(processor, [text], [own])).last_hidden_state[0, -1]
             for text, own in zip(TEXTS, PICTURES, strict=True)
         ]
-    close("last hidden state", float((both - torch.stack(alone)).abs().max()))
+    check_close("last hidden state", float((both - torch.stack(alone)).abs().max()))
 
 
 def test_it_reads_pictures(loaded: Loaded):

@@ -46,6 +46,16 @@ evaluate = App(name="evaluate", help="Measure a model on data that its training 
 evaluate.command("caig.cli.evaluate:prompt", name="prompt", help="Measure a prompt model.")
 evaluate.command("caig.cli.evaluate:reward", name="reward", help="Measure a reward model on a click log.")
 app.command(evaluate)
+imports = App(name="import", help="Turn other people's checkpoints into folders that caig loads.")
+imports.command("caig.cli.importing:weights", name="weights", help="Convert .bin and .pt weights to safetensors.")
+imports.command(
+    "caig.cli.importing:caig_prompt_model", name="caig-prompt-model", help="Import the published CAIG prompt model."
+)
+imports.command(
+    "caig.cli.importing:caig_reward_model", name="caig-reward-model", help="Import the published CAIG reward model."
+)
+app.command(imports)
+app.command("caig.cli.models:models", name="models", help="List presets, models and checkpoints known by name.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

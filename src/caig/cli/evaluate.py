@@ -14,17 +14,23 @@ Cases = Annotated[int, Parameter(help="Products or nouns per condition, at most.
 
 
 def prompt(
-    *, data: Data, prompt_model: options.PromptName = "embedded", cases: Cases = 100, seed: options.Seed = 0
+    *,
+    data: Data,
+    prompt_model: options.PromptName = "embedded",
+    cases: Cases = 100,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    accept_licence: options.AcceptLicence = (),
 ) -> None:
     """Print valid-description rate, match rate and variety, each with its 95 % interval over products.
 
     A description matches when the setting that it names suits the product's category.
     """
-    from caig.models.hub import load_model
     from caig.recipes.pretrain_report import evaluate
 
-    options.quiet()
-    for estimate in evaluate(load_model(prompt_model, "prompt"), data, cases=cases, seed=seed):
+    model = options.load_model(prompt_model, "prompt", accept_licence, device=device, dtype=dtype)
+    for estimate in evaluate(model, data, cases=cases, seed=seed):
         print(estimate, flush=True)
 
 

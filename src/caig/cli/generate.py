@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,6 +13,7 @@ from caig.cli.options import DEFAULTS
 from caig.data.catalog import Catalog, read_catalog
 from caig.errors import InputError
 from caig.evaluation.gallery import count
+from caig.pipeline import AdPipeline
 from caig.recipes.generate import Config, run, say
 from caig.recipes.generate_report import PAGE, Report, write_strip
 from caig.types import Placement
@@ -23,13 +24,16 @@ def generate(
     image: options.Image | None = None,
     title: options.Title | None = None,
     catalog: Annotated[Path | None, Parameter(help="csv, tsv, jsonl, json or parquet instead of one photo.")] = None,
+    preset: Annotated[
+        str, Parameter(help="Models and settings that go together: `caig models` lists them.")
+    ] = "embedded",
     n: options.Count = DEFAULTS.n,
-    size: options.SizeText = options.SIZE,
+    size: options.SizeText | None = None,
     seed: options.Seed = DEFAULTS.seed,
     out: Annotated[Path, Parameter(help="Folder; finished products in it are kept.")] = DEFAULTS.out,
     category: options.Category = "",
     mask: options.Mask = None,
-    scale: options.Scale = DEFAULTS.placement.scale,
+    scale: options.Scale | None = None,
     position: options.Position = options.POSITION,
     format: options.Format = DEFAULTS.format,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
@@ -41,21 +45,28 @@ def generate(
         Path | None, Parameter(help="Folder of the catalogue's image paths (default: the catalogue's own).")
     ] = None,
     cutout: options.CutoutMethod = "auto",
-    prompt_model: options.PromptName = "embedded",
-    background_model: options.BackgroundName = "embedded",
-    reward_model: options.RewardName = "embedded",
+    prompt_model: options.PromptName | None = None,
+    background_model: options.BackgroundName | None = None,
+    reward_model: options.RewardName | None = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    compile: options.Compile = False,
+    accept_licence: options.AcceptLicence = (),
 ) -> int:
     """Make ads of one product (--image, --title) or of a catalogue, ranked by predicted CTR.
 
-    Writes OUT/<product id>/rank-1.png …, OUT/manifest.jsonl and OUT/index.html.
+    What is not given is the preset's. Writes OUT/<product id>/rank-1.png …, OUT/manifest.jsonl and OUT/index.html.
     """
     from caig.imaging.canvas import parse_position, parse_size
+    from caig.models.registry import preset as preset_called
 
+    chosen = preset_called(preset)
     x, y = parse_position(position)
+    scale = DEFAULTS.placement.scale if (scale := scale or chosen.scale) is None else scale
     config = Config(
         out=out,
         n=n,
-        size=parse_size(size),
+        size=parse_size(size or chosen.size or options.SIZE),
         seed=seed,
         placement=Placement(scale=scale, x=x, y=y),
         format=format,
@@ -63,7 +74,17 @@ def generate(
         layers=layers,
     )
     source = _source(image, title, category, mask, catalog, map, image_root)
-    pipeline = _pipeline(prompt_model, background_model, reward_model, cutout)
+    pipeline = _pipeline(
+        preset,
+        accept_licence,
+        prompt_model=prompt_model,
+        background_model=background_model,
+        reward_model=reward_model,
+        cutout=cutout,
+        device=device,
+        dtype=dtype,
+        compile=compile,
+    )
     report = run(config, pipeline, source.products, rejected=source.rejected, strict=catalog is None)
     _print(report)
     return report.exit_code
@@ -73,7 +94,7 @@ def demo(*, out: Annotated[Path, Parameter(help="Folder for the results.")] = Pa
     """Make four ads of a product photo that ships with caig, a ranked strip and a page."""
     with as_file(files("caig") / "demo") as folder:
         catalog = read_catalog(folder / "product.csv")
-        pipeline = _pipeline("embedded", "embedded", "embedded", "auto")
+        pipeline = _pipeline("embedded")
         report = run(Config(out=out), pipeline, catalog.products, strict=True)
         strip = write_strip(report, catalog.products[0])
     _print(report)
@@ -111,17 +132,12 @@ def _reject(when: str, values: dict[str, object]) -> None:
             raise InputError(name, expected=f"no such option {when}", got=f"'{value}'", next_step="Leave it out.")
 
 
-def _pipeline(prompt_model: str, background_model: str, reward_model: str, cutout: str):
+def _pipeline(preset: str, accept_licence: tuple[str, ...] = (), **options_of_pipeline: Any) -> AdPipeline:
     options.quiet()
-    from caig.pipeline import AdPipeline
+    from caig.models.hub import accept_licences
 
-    return AdPipeline.from_pretrained(
-        "embedded",
-        prompt_model=prompt_model,
-        background_model=background_model,
-        reward_model=reward_model,
-        cutout=cutout,
-    )
+    accept_licences(accept_licence)
+    return AdPipeline.from_pretrained(preset, **options_of_pipeline)
 
 
 def _print(report: Report) -> None:

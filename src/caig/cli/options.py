@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -47,6 +48,18 @@ Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSO
 PromptName = Annotated[str, Parameter(name="--prompt-model", help=f"Writes the descriptions: {MODEL_HELP}")]
 BackgroundName = Annotated[str, Parameter(name="--background-model", help=f"Paints: {MODEL_HELP}")]
 RewardName = Annotated[str, Parameter(name="--reward-model", help=f"Predicts the CTR: {MODEL_HELP}")]
+Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 …; by default a GPU when there is one.")]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "float16"] | None,
+    Parameter(help="By default float32 on a CPU and half precision on a GPU."),
+]
+Compile = Annotated[
+    bool, Parameter(name="--compile", negative=(), help="Compile the background model (torch.compile).")
+]
+AcceptLicence = Annotated[
+    tuple[str, ...],
+    Parameter(name="--accept-licence", negative=(), show_default=False, help="Licence that you accept; may repeat."),
+]
 
 
 def product_from(image: Path, title: str, category: str, mask: Path | None) -> Product:
@@ -89,8 +102,20 @@ def command_of(module: str, show: Callable[[Any], None] = print) -> Callable[...
     return command
 
 
+def load_model(name: str, role: Any, accept_licence: tuple[str, ...] = (), **options: Any) -> Any:
+    """Load the model called `name`, other libraries silenced; says on stderr where it was placed."""
+    quiet()
+    from caig.models.hub import accept_licences, load_model
+
+    accept_licences(accept_licence)
+    return load_model(name, role, **options)
+
+
 def quiet() -> None:
-    """Keep other libraries' chatter off the terminal; caig's own errors say what matters."""
+    """Keep other libraries' chatter off the terminal; caig's own lines go to stderr."""
+    if not logging.getLogger("caig").handlers:
+        logging.getLogger("caig").addHandler(_ToStderr())
+        logging.getLogger("caig").setLevel(logging.INFO)
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for library in ("transformers", "diffusers", "huggingface_hub"):
@@ -98,3 +123,10 @@ def quiet() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     warnings.filterwarnings("default", module="caig")
+
+
+class _ToStderr(logging.Handler):
+    """Prints each line to what stderr is at that time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)

@@ -37,6 +37,9 @@ def describe(
     mask: options.Mask = None,
     cutout: options.CutoutMethod = "auto",
     prompt_model: options.PromptName = "embedded",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    accept_licence: options.AcceptLicence = (),
     json: options.Json = False,
 ) -> None:
     """Write background descriptions for a product, one a line.
@@ -48,7 +51,7 @@ def describe(
     check_count(n)
     product = options.product_from(image, title, category, mask)
     shown = replace(product, image=on_white(read_cutout(product, cutout), PRODUCT_SIDE))
-    model = _load(prompt_model, "prompt")
+    model = options.load_model(prompt_model, "prompt", accept_licence, device=device, dtype=dtype)
     descriptions = model.describe(shown, n, seed=seed_for(seed, product.id, "describe"))
     if json:
         print(to_json(_described(product, model.name, descriptions), indent=2))
@@ -69,6 +72,10 @@ def paint(
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
     cutout: options.CutoutMethod = "auto",
     background_model: options.BackgroundName = "embedded",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    compile: options.Compile = False,
+    accept_licence: options.AcceptLicence = (),
 ) -> None:
     """Paint one ad with your own description of its background; the product itself stays as in the photo."""
     from caig.imaging.canvas import parse_position, parse_size
@@ -81,7 +88,10 @@ def paint(
     canvas = lay_out(read_cutout(product, cutout), parse_size(size), Placement(scale=scale, x=x, y=y))
     encode(canvas.image[:1, :1], out.suffix.lstrip("."))  # an unknown format is reported before the painting
     wish = Description(product_id=product.id, text=description, author="user", seed=seed)
-    model, own_seed = _load(background_model, "background"), seed_for(seed, product.id, "paint", 0)
+    model = options.load_model(
+        background_model, "background", accept_licence, device=device, dtype=dtype, compile=compile or None
+    )
+    own_seed = seed_for(seed, product.id, "paint", 0)
     (background,) = model.paint(canvas, [wish], seeds=[own_seed])
     ad = finish(canvas, wish, background, model=model.name, seed=own_seed)
     save(out, ad.image, source_type=digital_source_type)
@@ -94,6 +104,9 @@ def score(
     category: options.Category = "",
     reward_model: options.RewardName = "embedded",
     explain: Annotated[bool, Parameter(negative=(), help="Say which qualities lift or lower each picture.")] = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    accept_licence: options.AcceptLicence = (),
     json: options.Json = False,
 ) -> None:
     """Predict the CTR of finished ads and the probability that each is clicked more than each other.
@@ -113,8 +126,10 @@ def score(
     if not images:
         raise InputError("score", expected="one picture or more", got="none", next_step="Name the ads to score.")
     pictures = [read_photo(path).image for path in images]
-    model = _load(reward_model, "reward")
-    from caig.models.reward_model import win_probabilities  # after _load has silenced the libraries that it imports
+    model = options.load_model(reward_model, "reward", accept_licence, device=device, dtype=dtype)
+    from caig.models.reward_model import (
+        win_probabilities,
+    )  # after load_model has silenced the libraries that it imports
 
     product = Product(id="product", title=title, category=category)
     scores = model.score(product, pictures, ids=[content_hash(picture) for picture in pictures])
@@ -196,13 +211,6 @@ def _chance(chances: Chances, row: int, column: int) -> str:
 def _ranks(scores: Sequence[Score]) -> list[int]:
     order = sorted(range(len(scores)), key=lambda index: -scores[index].utility)
     return [order.index(index) + 1 for index in range(len(scores))]
-
-
-def _load(name: str, role: Any) -> Any:
-    options.quiet()
-    from caig.models.hub import load_model
-
-    return load_model(name, role)
 
 
 def _empty(name: str, next_step: str) -> InputError:

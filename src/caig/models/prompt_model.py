@@ -18,8 +18,8 @@ from torch import Tensor
 from caig.data.captions import setting_of
 from caig.data.instructions import product_facts, write_instruction
 from caig.errors import CheckpointError, ImageError, InputError
-from caig.models.hub import fingerprint, resolve
-from caig.models.mllm import Prefill, append, encode, end_token, load_mllm, prefill
+from caig.models.adapters import load_adapted
+from caig.models.mllm import Prefill, append, encode, end_token, prefill
 from caig.seeding import seed_for
 from caig.types import Description, Product
 
@@ -43,11 +43,12 @@ class PromptModel:
 
     @classmethod
     def from_pretrained(cls, name: str = "embedded", *, device: str | None = None) -> PromptModel:
-        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken."""
-        folder = resolve(name, "prompt")
-        model, processor = load_mllm(folder, device)
+        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken.
+
+        An adapter's folder loads together with the checkpoint under it."""
+        model, processor, fingerprint = load_adapted(name, "prompt", device)
         prompt_model = cls(model, processor, name=name)
-        prompt_model.fingerprint = fingerprint(folder)
+        prompt_model.fingerprint = fingerprint
         return prompt_model
 
     @torch.inference_mode()

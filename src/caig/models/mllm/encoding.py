@@ -174,7 +174,8 @@ def _check_length(processor: Any, inputs: Any, room: int) -> None:
     row = int(lengths.argmax())
     length = int(lengths[row])
     if length + room > limit:
-        pictures = int((inputs["input_ids"][row] == getattr(processor, "image_token_id", -1)).sum())
+        token = getattr(processor.tokenizer, "image_token_id", None) or getattr(processor, "image_token_id", -1)
+        pictures = int((inputs["input_ids"][row] == token).sum())
         raise InputError(
             f"prompt {row}",
             expected=f"at most {limit} tokens, {room} of them for the answer",

@@ -6,9 +6,10 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from diffusers import StableDiffusionControlNetInpaintPipeline
+from diffusers import DiffusionPipeline, StableDiffusionControlNetInpaintPipeline
+from torch import nn
 
-from caig.models.background_model import Sampling
+from caig.models.background_loading import Sampling
 from caig.models.background_parts import build_scheduler
 from caig.recipes.background import Config, training_scenes
 from caig.recipes.background.controlnet import finished_controlnet
@@ -40,10 +41,11 @@ def export(config: Config) -> Path:
     return folder
 
 
-def write_pipeline(pipeline: StableDiffusionControlNetInpaintPipeline, folder: Path, sampling: Sampling) -> None:
+def write_pipeline(pipeline: DiffusionPipeline, folder: Path, sampling: Sampling) -> None:
     """Write fp16 safetensors in diffusers' layout, and `sampling.json` beside them."""
-    for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet, pipeline.controlnet):
-        part.half()
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            part.half()
     pipeline.save_pretrained(folder, safe_serialization=True)
     forget_places(folder)
     (folder / "sampling.json").write_text(json.dumps(asdict(sampling), indent=2) + "\n")
