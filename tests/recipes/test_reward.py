@@ -16,7 +16,7 @@ from PIL import Image
 
 from caig.data.clicks import CreativeClicks, read_clicks
 from caig.data.comparisons import compare
-from caig.errors import CatalogError
+from caig.errors import CatalogError, InputError
 from caig.models.mllm import BackboneSize, build_backbone, save_mllm
 from caig.models.reward_model import RewardModel
 from caig.recipes import reward
@@ -251,6 +251,18 @@ def test_frozen_parts_stay_as_they_are(data: Path, uncut: Path, tmp_path: Path):
     end = weights(uncut)
     changed = {name for name in start if not torch.equal(start[name], end[name])}
     assert changed and all("language_model" in name or "heads" in name or "slope" in name for name in changed)
+
+
+def test_lora_learns_alone_and_loads_with_its_base(data: Path, tmp_path: Path):
+    folder = run(toy(data, tmp_path, tune="lora"))
+    start, end = reward.build(toy(data, tmp_path))[0].state_dict(), weights(tmp_path)
+    same_as_before = {name.replace(".base_layer", ""): value for name, value in end.items() if "lora_" not in name}
+    changed = {name for name in start if not torch.equal(start[name], same_as_before[name])}
+    assert changed == {"log_slope", "heads.utility.weight", "heads.utility.bias"}
+    assert (folder / "adapter_config.json").is_file() and not (folder / "model.safetensors").exists()
+    assert RewardModel.from_pretrained(str(folder)).fingerprint.count("+") == 1
+    with pytest.raises(InputError, match="tune: expected a checkpoint under the LoRA, got a fresh one"):
+        steps.trainable(reward.build(toy(data, tmp_path))[0], toy(data, tmp_path, tune="lora", backbone="fresh"))
 
 
 def test_a_joint_model_exports_and_reads_both_orders(data: Path, tmp_path: Path):

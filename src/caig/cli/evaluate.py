@@ -41,15 +41,17 @@ def reward(
     catalog: Annotated[Path | None, Parameter(help="Catalogue, in place of products.tar.")] = None,
     truth: Annotated[Path | None, Parameter(help="True CTRs of a simulation: product_id, creative_id, ctr.")] = None,
     reward_model: options.RewardName = "embedded",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    accept_licence: options.AcceptLicence = (),
 ) -> None:
     """Print how well a reward model ranks the log's held-out products, beside the noise ceiling of these very labels.
 
     Held out are the products that `caig train reward` keeps from training, by a hash of their ids. 95 % intervals are
     over products. With true CTRs, also calibration, rankings and the coverage of the CTR intervals.
     """
-    from caig.models.hub import load_model
-    from caig.recipes.reward.report import evaluate
+    model = options.load_model(reward_model, "reward", accept_licence, device=device, dtype=dtype)
+    from caig.recipes.reward.report import evaluate  # after load_model has silenced the libraries that it imports
 
-    options.quiet()
-    for estimate in evaluate(load_model(reward_model, "reward"), data, clicks, catalog=catalog, truth=truth):
+    for estimate in evaluate(model, data, clicks, catalog=catalog, truth=truth):
         print(estimate, flush=True)

@@ -35,8 +35,9 @@ from torch import Tensor, nn
 from caig.artifacts import to_json
 from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
-from caig.models.hub import fingerprint, resolve
-from caig.models.mllm import encode, load_mllm, save_mllm
+from caig.models.adapters import load_adapted, save_adapter
+from caig.models.hub import resolve
+from caig.models.mllm import encode, save_mllm
 from caig.models.mllm.reading import core, positions_of
 from caig.types import Pixels, Product, Score
 
@@ -125,13 +126,18 @@ class RewardModel:
         self.fingerprint: str | None = None
 
     @classmethod
-    def from_pretrained(cls, name: str = "embedded", *, device: str | None = None) -> RewardModel:
-        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken."""
+    def from_pretrained(
+        cls, name: str = "embedded", *, device: str | None = None, dtype: str | None = None
+    ) -> RewardModel:
+        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken.
+
+        A LoRA's folder loads together with the checkpoint under it.
+        """
         folder = resolve(name, "reward")
         calibration = _read_calibration(folder / CALIBRATION)
-        backbone, processor = load_mllm(folder, device)
+        backbone, processor, mark = load_adapted(name, "reward", device, dtype=dtype)
         model = cls(_load_network(backbone, calibration.form, folder / HEADS), processor, calibration, name=name)
-        model.fingerprint = fingerprint(folder)
+        model.fingerprint = mark
         return model
 
     def score(self, product: Product, images: Sequence[Pixels], *, ids: Sequence[str]) -> list[Score]:
@@ -224,8 +230,11 @@ def width_of(backbone: Any) -> int:
 
 
 def save_reward(network: RewardNetwork, processor: Any, calibration: Calibration, folder: Path) -> None:
-    """Write a checkpoint that `RewardModel.from_pretrained` reads: backbone as fp16, heads as fp32."""
-    save_mllm(network.backbone, processor, folder)
+    """Write a checkpoint that `RewardModel.from_pretrained` reads, as fp16: the backbone, or the LoRA on it alone."""
+    if getattr(network.backbone, "peft_config", None):
+        save_adapter(network.backbone, folder)
+    else:
+        save_mllm(network.backbone, processor, folder)
     heads = {name: value.detach().float().cpu().contiguous() for name, value in network.heads.state_dict().items()}
     save_file({name: value.half() for name, value in heads.items()}, folder / HEADS)
     (folder / CALIBRATION).write_text(to_json(asdict(calibration), indent=2) + "\n", encoding="utf-8")

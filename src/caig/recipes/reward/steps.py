@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from caig.errors import InputError
 from caig.models.mllm import PictureFeatures, encode, see, with_features
 from caig.models.reward_model import GREY, RewardNetwork, together
 from caig.preference.losses import centred_log_ctr_error, click_share_error, pairwise_cross_entropy
@@ -29,6 +30,9 @@ def trainable(network: RewardNetwork, config: Config) -> list[nn.Parameter]:
     if config.tune == "lora":
         from caig.models.adapters import add_adapter
 
+        if config.backbone == "fresh":
+            hint = "Name one with --backbone, or tune the language model whole."
+            raise InputError("tune", expected="a checkpoint under the LoRA", got="a fresh one", next_step=hint)
         seed = seed_for(config.seed, "adapter")
         add_adapter(backbone, rank=LORA_RANK, alpha=LORA_ALPHA, dropout=0.0, base=config.backbone, seed=seed)
     if config.tune == "language":
