@@ -99,3 +99,24 @@ def promises(
     for estimate in run(config, pipeline, source.products, rejected=source.rejected):
         print(estimate, flush=True)
     print(*sorted(out.glob("worst-*.png")), sep="\n")
+
+
+def reward(
+    *,
+    data: Annotated[Path, Parameter(help="Folder with the log's pictures and products.tar.")],
+    clicks: Annotated[Path, Parameter(help="Click log, in any shape that caig comparisons reads.")],
+    catalog: Annotated[Path | None, Parameter(help="Catalogue, in place of products.tar.")] = None,
+    truth: Annotated[Path | None, Parameter(help="True CTRs of a simulation: product_id, creative_id, ctr.")] = None,
+    reward_model: options.RewardName = "embedded",
+    place: options.Place = ANYWHERE,
+) -> None:
+    """Print how well a reward model ranks the log's held-out products, beside the noise ceiling of these very labels.
+
+    Held out are the products that `caig train reward` keeps from training, by a hash of their ids. 95 % intervals are
+    over products. With true CTRs, also calibration, rankings and the coverage of the CTR intervals.
+    """
+    model = options.load_model(reward_model, "reward", place)
+    from caig.recipes.reward.report import evaluate  # after load_model has silenced the libraries that it imports
+
+    for estimate in evaluate(model, data, clicks, catalog=catalog, truth=truth):
+        print(estimate, flush=True)
