@@ -145,7 +145,8 @@ class BackgroundModel:
         plates: list[Pixels],
     ) -> list[Pixels]:
         """The plates, at their own resolution, with the light and shadow that the diffusion model gives them around the
-        product: what it changed, smoothed over `SMOOTH` pixels of the frame, fades out over `REACH` of them."""
+        product: what it changed in brightness, smoothed over `SMOOTH` pixels of the frame, fades over `REACH` of them.
+        Its colours are left out: a small painter's spots of colour were seen in sheets, its shadows hold."""
         pixels = torch.cat([self._tensor(frame.fit(plate, GREY) / 127.5 - 1) for plate in plates])
         start = self.pipeline.vae.encode(pixels).latent_dist.mode() * self.pipeline.vae.config.scaling_factor
         painted = self._denoise(frame, canvas, words, generators, start=start)
@@ -154,8 +155,9 @@ class BackgroundModel:
         size = canvas.product.shape[1], canvas.product.shape[0]
         pictures = []
         for plate, before, after in zip(plates, self._decode(start), self._decode(painted), strict=True):
-            change = near * cv2.GaussianBlur(after.astype(np.float32) - before, (0, 0), SMOOTH)
-            pictures.append(np.clip(plate + frame.unfit(change, size) + 0.5, 0, 255).astype(np.uint8))
+            brighter = (after.astype(np.float32) - before).mean(2, keepdims=True)
+            change = near * cv2.GaussianBlur(brighter, (0, 0), SMOOTH)[..., None]
+            pictures.append(np.clip(plate + frame.unfit(change, size)[..., None] + 0.5, 0, 255).astype(np.uint8))
         return pictures
 
     def _sample(self, frame: Frame, canvas: Canvas, words: Words, generators: list[torch.Generator]) -> Tensor:
