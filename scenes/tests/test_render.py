@@ -57,9 +57,7 @@ def test_a_killed_run_takes_its_workers_along_and_goes_on(tmp_path: Path, monkey
     monkeypatch.setenv("TRACE", str(trace))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     render(RUN, whole, 2, draws=DRAWN)
-    process = multiprocessing.get_context("spawn").Process(
-        target=render, args=(RUN, cut, 1), kwargs={"draws": SLOW}
-    )
+    process = multiprocessing.get_context("spawn").Process(target=render, args=(RUN, cut, 1), kwargs={"draws": SLOW})
     process.start()
     while not list(cut.glob("parts/products-*.tar")):
         time.sleep(0.01)

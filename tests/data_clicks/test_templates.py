@@ -18,7 +18,10 @@ def test_a_title_cannot_command_the_model():
 
 
 def test_the_title_can_be_left_out():
-    assert instruct(WINE, without={"title", "tags", "price"}) == f"the product in the picture (category: wine). {ABOUT_ONE[0]}"
+    assert (
+        instruct(WINE, without={"title", "tags", "price"})
+        == f"the product in the picture (category: wine). {ABOUT_ONE[0]}"
+    )
 
 
 def test_two_pictures_are_asked_about_together():

@@ -173,7 +173,10 @@ def gemma3() -> Checkpoint:
     tokenizer = hf.GemmaTokenizer(vocab=vocabulary, merges=merges, extra_special_tokens=names)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
     ids = {f"{k}_index": tokenizer.convert_tokens_to_ids(v) for k, v in names.items()}
-    text = _text(hf.Gemma3TextConfig, tokenizer, head_dim=16, sliding_window=24, query_pre_attn_scalar=16)
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    text = _text(
+        hf.Gemma3TextConfig, tokenizer, head_dim=16, sliding_window=24, query_pre_attn_scalar=16, layer_types=kinds
+    )
     config = hf.Gemma3Config(vision_config=_clip(hf.SiglipVisionConfig), text_config=text, mm_tokens_per_image=4, **ids)
     preprocessor = {
         "image_processor_type": "Gemma3ImageProcessor",

@@ -182,3 +182,13 @@ def test_what_cannot_be_converted_is_told_why(tmp_path: Path, mark: Path, case: 
     with pytest.raises(CheckpointError, match=expected[case]):
         convert_folder(source, out)
     assert out.exists() == (case == "out exists")
+
+
+def test_safetensors_whose_header_opens_like_a_pickle(tmp_path: Path) -> None:
+    """The header's length stands first, padded to multiples of 8: one in 32 opens with the pickle's 0x80."""
+    path = tmp_path / "model.safetensors"
+    for extra in range(0, 256, 8):
+        save_file(TENSORS, path, {"note": "x" * extra})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80 and kind_of(path) == "safetensors"

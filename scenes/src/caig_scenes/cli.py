@@ -23,7 +23,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scenes", type=_number, default=4000, help="how many scenes of them (4000)")
     parser.add_argument("--plates", type=_number, default=0, help="how many scenes without their product (0)")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of products.tar, plates-*.tar, scenes-*.tar and suitability.json"
+        "--out",
+        type=Path,
+        required=True,
+        help="folder of the archives and suitability.json",
     )
     parser.add_argument("--jobs", type=_count, default=1, help="processes, each of one thread (1)")
     parser.add_argument("--seed", type=int, default=0, help="what all chance comes from (0)")

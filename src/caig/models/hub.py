@@ -1,5 +1,5 @@
 """From a model's name to its files and its place: `embedded`, a known name, a folder, `owner/name[@revision]` on the
-Hugging Face hub, or `python:module:factory` for a team's own model.
+Hugging Face hub, `openai:URL#model` (describing only), or `python:module:factory` for a team's own model.
 
 Weights are safetensors, whatever a file is called (`caig.models.weights`); a repository's code is never fetched or run.
 """
@@ -30,6 +30,7 @@ CLASSES = {
     "background": "caig.models.background_model:BackgroundModel",
     "reward": "caig.models.reward_model:RewardModel",
 }
+OPENAI = "caig.models.openai_model:OpenAIPromptModel"
 ON_GPU: dict[Role, Dtype] = {"prompt": "bfloat16", "background": "float16", "reward": "bfloat16"}
 NAMES = "embedded, a folder, owner/name on the hub, or python:module:factory"
 HUB_NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w.-]+))?")
@@ -46,6 +47,8 @@ def load_model(name: str, role: Role, *, device: str | None = None, dtype: Dtype
     """
     if name.startswith("python:"):
         return _call_factory(name, role)
+    if name.startswith("openai:") and role == "prompt":  # describes elsewhere: no device, no dtype
+        return _attribute(OPENAI)(name)
     resolve(name, role)  # a wrong name is told at once, before torch is imported
     log.info("%s model %s: %s, %s", role, name, *place(role, device, dtype))
     forced = {key: value for key, value in {"device": device, "dtype": dtype, **options}.items() if value is not None}

@@ -35,12 +35,11 @@ def kind_of(path: Path) -> Kind:
     """What a weight file's content is; a torch archive (zip) counts as a pickle, for it holds one."""
     with path.open("rb") as file:
         start = file.read(8)
-        if start.startswith((ZIP, PICKLE)):
-            return "pickle"
         length = int.from_bytes(start, "little")
-        if len(start) < 8 or not 2 <= length <= LARGEST_HEADER:
-            return "unknown"
-        return "safetensors" if _is_header(file.read(length)) else "unknown"
+        # First, for one header's length in 32 opens with the byte that opens a pickle.
+        if len(start) == 8 and 2 <= length <= LARGEST_HEADER and _is_header(file.read(length)):
+            return "safetensors"
+        return "pickle" if start.startswith((ZIP, PICKLE)) else "unknown"
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import is_torchvision_available
 from transformers.utils.logging import disable_progress_bar
@@ -19,6 +20,9 @@ from transformers.utils.logging import disable_progress_bar
 from caig.errors import CheckpointError, InputError, MissingExtraError
 
 log = logging.getLogger(__name__)
+# "local_files_only" and no remote code, spelled out: where it is left open transformers asks on the terminal.
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+NOT_QUANTIZED = [r"model\.(?!language_model\.).+", "lm_head"]  # all but the language model
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -33,7 +37,7 @@ def load_mllm(
     """Load (model, processor) from a checkpoint folder, in evaluation mode.
 
     `device` None takes a GPU when there is one; `dtype` None is float32 on a CPU and bfloat16 on a GPU. `four_bit`
-    keeps the language model's weights as NF4 (needs bitsandbytes; arXiv 2305.14314), `checkpointing` recomputes
+    keeps the language model's linear layers as NF4 (needs bitsandbytes; arXiv 2305.14314), `checkpointing` recomputes
     activations in training, which trades time for memory. Raises CheckpointError when transformers cannot load the
     folder, InputError for an unknown dtype, MissingExtraError without bitsandbytes.
     """
@@ -44,16 +48,20 @@ def load_mllm(
         options |= {"quantization_config": _four_bit(options["dtype"]), "device_map": {"": device}}
     try:
         loader: Any = AutoModelForImageTextToText  # its own type hints miss the classmethod
-        model = loader.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **options)
+        model, found = loader.from_pretrained(
+            str(folder), use_safetensors=True, output_loading_info=True, **LOCAL, **options
+        )
         processor = load_processor(folder)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise _broken(folder, f"{type(error).__name__}: {str(error)[:200]}") from error
+    if found["missing_keys"]:  # transformers would go on with random ones
+        raise _broken(folder, f"no weights for {', '.join(sorted(found['missing_keys'])[:3])}")
     if model.config.is_encoder_decoder:
         raise _broken(folder, f"an encoder-decoder, {type(model).__name__}")
     _limit(processor, model)
     if checkpointing:
         model.activation_checkpointing_enable()
-    log.debug("%s: %s on %s, %s", folder, type(model).__name__, device, "4-bit" if four_bit else model.dtype)
+    log.debug("%s: %s on %s, %s", folder, type(model).__name__, device, "4-bit" if four_bit else str(model.dtype)[6:])
     return (model if four_bit else model.to(device)).eval(), processor
 
 
@@ -68,16 +76,16 @@ def choose_dtype(device: str, name: str | None = None) -> torch.dtype:
 
 def load_processor(folder: Path) -> Any:
     """The checkpoint's processor. Where torchvision is missing its video part, which needs it, is left out."""
-    kind = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, local_files_only=True)), None)
+    kind = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, **LOCAL)), None)
     if kind is None or "video_processor" not in kind.get_attributes() or is_torchvision_available():
-        return AutoProcessor.from_pretrained(folder, local_files_only=True)
-    return _without_video(kind).from_pretrained(folder, local_files_only=True)
+        return AutoProcessor.from_pretrained(folder, **LOCAL)
+    return _without_video(kind).from_pretrained(folder, **LOCAL)
 
 
 def save_mllm(model: Any, processor: Any, folder: Path) -> None:
-    """Write model (fp16 safetensors) and processor in the layout that `load_mllm` and transformers read."""
+    """Write model (safetensors; fp32 as fp16) and processor in the layout that `load_mllm` and transformers read."""
     disable_progress_bar()
-    copy.deepcopy(model).half().save_pretrained(folder)
+    (copy.deepcopy(model).half() if model.dtype == torch.float32 else model).save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
@@ -105,7 +113,12 @@ def _four_bit(dtype: torch.dtype) -> Any:
         raise MissingExtraError("bitsandbytes", "4bit")
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=NOT_QUANTIZED,
+    )
 
 
 def _broken(folder: Path, got: str) -> CheckpointError:

@@ -1,0 +1,172 @@
+"""First leg of a fresh reward model: vision tower and projector learn to see before they learn to judge.
+
+Clicks are few and say one number a picture; a tower trained on them alone does not generalise (docs/LOG.md). So every
+image token first learns to describe its own cell of the picture: where the product stands, and colours and detail at
+two scales. Targets come from the pixels and the cut-out that every rendered scene has beside it; neither clicks nor
+anything that the shop's shoppers measure takes part. In the spirit of MaskFeat (Wei et al. 2022), which predicts local
+features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from caig.data.comparisons import split
+from caig.data.scenes import read_scenes
+from caig.models.mllm import encode
+from caig.models.reward_model import RewardNetwork, letterbox
+from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
+from caig.seeding import seed_for
+from caig.types import Pixels
+
+if TYPE_CHECKING:
+    from caig.recipes.reward import Config
+
+MASK_CELLS, CELLS = 8, 2  # a side, of a token: for where the product is, and for colour and detail
+CHANNELS = 5  # light, red-green, yellow-blue, fine detail, coarse detail
+OUTPUTS = MASK_CELLS**2 + CHANNELS * CELLS**2
+MASK_WEIGHT = 3.0
+LR, BATCH = 2e-3, 24
+# Mean and deviation of each channel over rendered scenes, in round numbers.
+CENTRE, SCALE = torch.tensor([0.5, 0, 0, -8, -6]), torch.tensor([0.25, 0.15, 0.15, 2, 2])
+LIGHT = torch.tensor([0.299, 0.587, 0.114])
+BINOMIAL = torch.tensor([1.0, 4, 6, 4, 1]) / 16  # Burt and Adelson 1983, "The Laplacian pyramid"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Views:
+    """Scenes with the product's mask, letterboxed."""
+
+    pictures: NDArray[np.uint8]  # u8[N, S, S, 3]
+    masks: NDArray[np.uint8]  # u8[N, S, S]
+
+
+def train_tower(config: Config, network: RewardNetwork, processor: Any, side: int) -> None:
+    """Train vision tower and projector for `config.tower_steps`; goes on where it was cut."""
+    path, log = config.out / "tower.pt", Log(config.out / "tower.jsonl")
+    seeing = sight(network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(config.seed, "description"))
+        describe = nn.Linear(network.backbone.config.get_text_config().hidden_size, OUTPUTS).to(network.backbone.device)
+    both = nn.ModuleList([seeing, describe])
+    optimizer = torch.optim.AdamW(both.parameters(), lr=LR, weight_decay=config.weight_decay)
+    start = 0
+    if state := load_checkpoint(path):
+        both.load_state_dict(state["weights"])
+        optimizer.load_state_dict(state["optimizer"])
+        start = state["step"]
+    views = read_views(config, side) if start < config.tower_steps else None
+    for step in range(start, config.tower_steps):
+        both.train()
+        pictures, masks = draw_views(views, np.random.default_rng(seed_for(config.seed, "view", step)))
+        for group in optimizer.param_groups:
+            group["lr"] = LR * cosine_with_warmup(step, config.tower_steps, config.warmup)
+        mask_loss, detail_loss = description_losses(network, processor, describe, pictures, masks)
+        optimizer.zero_grad(set_to_none=True)
+        (MASK_WEIGHT * mask_loss + detail_loss).backward()
+        torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        optimizer.step()
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.tower_steps:
+            log.write(step=step + 1, mask_loss=mask_loss.item(), detail_loss=detail_loss.item())
+            state = {"weights": both.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+            save_checkpoint(path, state)
+
+
+def sight(network: RewardNetwork) -> nn.ModuleList:
+    """Vision tower and projector."""
+    return nn.ModuleList([network.backbone.model.vision_tower, network.backbone.model.multi_modal_projector])
+
+
+def description_losses(
+    network: RewardNetwork, processor: Any, describe: nn.Module, pictures: Sequence[Pixels], masks: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(cross-entropy of the product's share of each small cell, squared error of colour and detail), scalars."""
+    inputs = encode(processor, [""] * len(pictures), pictures, network.backbone.device)
+    seen = network.backbone.model.get_image_features(pixel_values=inputs["pixel_values"], return_dict=True)
+    told = describe(torch.stack(list(seen.pooler_output)))  # (B, tokens, OUTPUTS)
+    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    where, what = targets(x, masks, round(told.shape[1] ** 0.5))
+    where, what = where.to(told.device), what.to(told.device)
+    on_product, detail = told.split([MASK_CELLS**2, OUTPUTS - MASK_CELLS**2], dim=2)
+    return F.binary_cross_entropy_with_logits(on_product, where), F.mse_loss(detail, what)
+
+
+def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor]:
+    """What each of grid x grid tokens should say of its cell.
+
+    Args:
+        pictures: f32[B, 3, S, S], 0 to 1
+        masks: f32[B, 1, S, S], 1 = product
+
+    Returns:
+        the product's share of each small cell f32[B, grid^2, MASK_CELLS^2], 0 to 1; standardised means of light, of two
+        opponent colours and log energies of two bands of the Laplacian pyramid f32[B, grid^2, CHANNELS * CELLS^2].
+    """
+    side = pictures.shape[-1]
+    light = torch.einsum("bchw,c->bhw", pictures, LIGHT)[:, None]
+    red, green, blue = pictures.split(1, dim=1)
+    colours = torch.cat([light, red - green, (red + green) / 2 - blue], 1)
+    low = _blur(light)
+    half = F.avg_pool2d(low, 2)
+    cell = side // (grid * CELLS)
+    energy = [F.avg_pool2d((light - low) ** 2, cell), F.avg_pool2d((half - _blur(half)) ** 2, cell // 2)]
+    found = torch.cat([F.avg_pool2d(colours, cell), *(e.add(1e-5).log() for e in energy)], 1)
+    found = (found - CENTRE.view(1, -1, 1, 1)) / SCALE.view(1, -1, 1, 1)
+    share = F.avg_pool2d(masks, side // (grid * MASK_CELLS))
+    return _by_token(share, grid), _by_token(found, grid)
+
+
+def read_views(config: Config, side: int) -> Views:
+    """Every scene of a training product, letterboxed to `side`; InputError without scene archives."""
+    scenes = [scene for scene in read_scenes(config.data) if split(scene.product["id"]) == "train"]
+    alphas = [np.repeat(scene.cutout()[..., 3:], 3, axis=2) for scene in scenes]
+    return Views(
+        pictures=np.stack([letterbox(scene.image(), side) for scene in scenes]),
+        masks=np.stack([letterbox(alpha, side, bars=0)[..., 0] for alpha in alphas]),
+    )
+
+
+def draw_views(views: Views, rng: np.random.Generator) -> tuple[list[Pixels], Tensor]:
+    """BATCH pictures, cut, mirrored, recoloured and blurred at random, with masks f32[B, 1, S, S].
+
+    Changes that would change a click label are fine here: targets are measured after them.
+    """
+    drawn = [_vary(views.pictures[k], views.masks[k], rng) for k in rng.integers(len(views.pictures), size=BATCH)]
+    pictures, masks = zip(*drawn, strict=True)
+    return list(pictures), torch.from_numpy(np.stack(masks)).float()[:, None] / 255
+
+
+def _vary(picture: Pixels, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Pixels, NDArray[np.uint8]]:
+    side = len(mask)
+    cut = round(side * (rng.uniform(0.65, 1.0) if rng.random() < 0.7 else 1.0))
+    top, left = rng.integers(0, side - cut + 1, 2)
+    there = np.s_[top : top + cut, left : left + cut]
+    picture, mask = (cv2.resize(x[there], (side, side), interpolation=cv2.INTER_LINEAR) for x in (picture, mask))
+    if rng.random() < 0.5:
+        picture, mask = picture[:, ::-1], mask[:, ::-1]
+    pixels = picture.astype(np.float32)
+    if rng.random() < 0.7:
+        grey, tint = pixels.mean(2, keepdims=True), np.float32([1 + rng.normal(0, 0.08), 1, 1 + rng.normal(0, 0.08)])
+        pixels = (grey + (pixels - grey) * rng.uniform(0.4, 1.6)) * rng.uniform(0.6, 1.3) * tint
+    if rng.random() < 0.2:
+        pixels = cv2.GaussianBlur(np.ascontiguousarray(pixels), (0, 0), rng.uniform(0.5, 2))
+    return np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8)), np.ascontiguousarray(mask)
+
+
+def _blur(plane: Tensor) -> Tensor:
+    kernel = torch.outer(BINOMIAL, BINOMIAL)[None, None]
+    return F.conv2d(F.pad(plane, (2,) * 4, mode="reflect"), kernel)
+
+
+def _by_token(plane: Tensor, grid: int) -> Tensor:
+    """f32[B, C, grid k, grid k] to f32[B, grid^2, C k^2], tokens in raster order."""
+    return F.unfold(plane, plane.shape[-1] // grid, stride=plane.shape[-1] // grid).transpose(1, 2)
