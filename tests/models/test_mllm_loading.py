@@ -4,6 +4,7 @@ import builtins
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,11 @@ from transformers.utils import is_torchvision_available
 
 from caig.errors import CheckpointError, InputError, MissingExtraError
 from caig.models.mllm import answer_log_probs, encode_training, load_mllm, save_mllm
-from tests.models.architectures import write
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write("Qwen3-VL", tmp_path_factory.mktemp("checkpoint"))
+def folder(checkpoint: Callable[[str], Path]) -> Path:
+    return checkpoint("Qwen3-VL")
 
 
 def test_device_and_dtype_are_chosen_shown_and_forced(folder: Path, caplog: pytest.LogCaptureFixture):
