@@ -33,6 +33,15 @@ def test_device_and_dtype_are_chosen_shown_and_forced(folder: Path, caplog: pyte
         load_mllm(folder, "cpu", dtype="int8")
 
 
+def test_a_tokenizer_without_padding_pads_with_its_end_token(folder: Path, tmp_path: Path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"pad_token": None}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(content))
+    tokenizer = load_mllm(tmp_path, "cpu")[1].tokenizer
+    assert tokenizer.pad_token == tokenizer.eos_token == "<|im_end|>"
+
+
 @pytest.mark.gpu
 def test_a_gpu_is_taken_with_bfloat16(folder: Path):
     model, _ = load_mllm(folder)
