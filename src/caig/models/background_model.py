@@ -147,8 +147,7 @@ class BackgroundModel:
         """The plates, at their own resolution, with the light and shadow that the diffusion model gives them around the
         product: what it changed in brightness, smoothed over `SMOOTH` pixels of the frame, fades over `REACH` of them.
         Its colours are left out: a small painter's spots of colour were seen in sheets, its shadows hold."""
-        pixels = torch.cat([self._tensor(frame.fit(plate, GREY) / 127.5 - 1) for plate in plates])
-        start = self.pipeline.vae.encode(pixels).latent_dist.mode() * self.pipeline.vae.config.scaling_factor
+        start = self._encode(np.stack([frame.fit(plate, GREY) / 127.5 - 1 for plate in plates]))
         painted = self._denoise(frame, canvas, words, generators, start=start)
         away = cv2.distanceTransform(np.uint8(frame.fit(canvas.product, 0.0) <= 0.5), cv2.DIST_L2, 5)
         near = np.exp(-((away / REACH) ** 2))[..., None]
