@@ -4,6 +4,7 @@ import builtins
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,11 @@ from transformers.utils import is_torchvision_available
 
 from caig.errors import CheckpointError, InputError, MissingExtraError
 from caig.models.mllm import answer_log_probs, encode_training, load_mllm, save_mllm
-from tests.models.architectures import write
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write("Qwen3-VL", tmp_path_factory.mktemp("checkpoint"))
+def folder(checkpoint: Callable[[str], Path]) -> Path:
+    return checkpoint("Qwen3-VL")
 
 
 def test_device_and_dtype_are_chosen_shown_and_forced(folder: Path, caplog: pytest.LogCaptureFixture):
@@ -31,6 +31,15 @@ def test_device_and_dtype_are_chosen_shown_and_forced(folder: Path, caplog: pyte
     assert processor.tokenizer.model_max_length == 400, "the language model's positions"
     with pytest.raises(InputError, match="dtype: expected float32, bfloat16, float16, got 'int8'"):
         load_mllm(folder, "cpu", dtype="int8")
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_token(folder: Path, tmp_path: Path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"pad_token": None}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(content))
+    tokenizer = load_mllm(tmp_path, "cpu")[1].tokenizer
+    assert tokenizer.pad_token == tokenizer.eos_token == "<|im_end|>"
 
 
 @pytest.mark.gpu

@@ -58,7 +58,7 @@ def load_mllm(
         raise _broken(folder, f"no weights for {', '.join(sorted(found['missing_keys'])[:3])}")
     if model.config.is_encoder_decoder:
         raise _broken(folder, f"an encoder-decoder, {type(model).__name__}")
-    _limit(processor, model)
+    _complete(processor.tokenizer, model.config.get_text_config())
     if checkpointing:
         model.activation_checkpointing_enable()
     log.debug("%s: %s on %s, %s", folder, type(model).__name__, device, "4-bit" if four_bit else str(model.dtype)[6:])
@@ -101,11 +101,12 @@ def _without_video(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"__init__": __init__, "__module__": kind.__module__})
 
 
-def _limit(processor: Any, model: Any) -> None:
-    """Let the tokenizer know how long a prompt with its answer may be."""
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    tokenizer = processor.tokenizer
+def _complete(tokenizer: Any, config: Any) -> None:
+    """What `encode` relies on: how long a prompt with its answer may be, and a token to pad with."""
+    positions = getattr(config, "max_position_embeddings", None)
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
+    if tokenizer.pad_token is None:  # masked wherever it stands
+        tokenizer.pad_token = tokenizer.eos_token
 
 
 def _four_bit(dtype: torch.dtype) -> Any:
