@@ -165,13 +165,13 @@ def build(config: Config) -> tuple[Any, Any, int]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "heads"))
         network = RewardNetwork(backbone, width_of(backbone), form=config.form, members=config.members)
-    network, side = network.float().to(device), side_of(backbone, processor)
+    network, side = network.float().to(device), side_of(backbone)
     if config.backbone == "fresh":
         train_tower(config, network, processor, side)
     return network, processor, side
 
 
-def side_of(backbone: Any, processor: Any) -> int:
+def side_of(backbone: Any) -> int:
     """Side in pixels of the square that a vision tower sees; 448 where it takes pictures of any size."""
     return getattr(backbone.config.vision_config, "image_size", None) or 448
 
