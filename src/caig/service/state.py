@@ -121,7 +121,8 @@ def missing(kind: str, id: str) -> Any:
     raise HTTPException(404, f"{kind}: expected one that there is, got '{id}'.")
 
 
-def state_of(request: Request) -> State:
+# Dependencies are coroutines: FastAPI would send plain functions to a thread, four times a request.
+async def state_of(request: Request) -> State:
     return request.app.state.caig  # type: ignore[no-any-return]
 
 
@@ -145,11 +146,11 @@ def _sender(state: State, request: Request, allowed: tuple[Role, ...], kind: str
         state.rates[kind].take(name)
 
 
-def admin(state: Here, request: Request) -> None:
+async def admin(state: Here, request: Request) -> None:
     """Only admins from here on; changes are rated."""
     _sender(state, request, ("admin",), "changes")
 
 
-def reporter(state: Here, request: Request) -> None:
+async def reporter(state: Here, request: Request) -> None:
     """Admins and event-only keys; every request is rated."""
     _sender(state, request, ("admin", "events"), "events")
