@@ -200,6 +200,25 @@ def test_a_composition_is_its_parts(xl: Path, unmasked_xl: Path, tmp_path: Path)
         BackgroundModel.from_pretrained(str(composed(tmp_path / "bare", base="../base")))
 
 
+def test_half_precision_files_are_found_where_there_are_no_others(sd: Path, tmp_path: Path) -> None:
+    """As known checkpoints come: `*.fp16.safetensors` alone, the base without its ControlNet, four channels in."""
+    from diffusers import StableDiffusionControlNetInpaintPipeline, StableDiffusionPipeline
+
+    whole = StableDiffusionControlNetInpaintPipeline.from_pretrained(sd, dtype=torch.float16)
+    unet = UNet2DConditionModel.from_config(whole.unet.config, in_channels=4).half()
+    parts = {name: part for name, part in whole.components.items() if name not in ("controlnet", "image_encoder")}
+    base = StableDiffusionPipeline(**(parts | {"unet": unet}), requires_safety_checker=False)
+    base.save_pretrained(tmp_path / "base", variant="fp16")
+    whole.controlnet.save_pretrained(tmp_path / "controlnet", variant="fp16")
+    assert not (tmp_path / "base/unet/diffusion_pytorch_model.safetensors").exists()
+    folder = composed(
+        tmp_path / "m", base="../base", controlnet="../controlnet", sampling={"steps": 2, "native_side": 64}
+    )
+    model = BackgroundModel.from_pretrained(str(folder))
+    assert model.pipeline.unet.dtype == torch.float32 and model._inputs() == 4
+    check_background_model(model)
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [

@@ -16,7 +16,8 @@ from caig.evaluation.gallery import count
 from caig.pipeline import AdPipeline
 from caig.recipes.generate import Config, run, say
 from caig.recipes.generate_report import PAGE, Report, write_strip
-from caig.types import Placement
+from caig.recipes.likeness import read_likeness
+from caig.types import Direction
 
 THE_PRESETS = options.Models()
 
@@ -29,14 +30,25 @@ def generate(
     preset: Annotated[
         str, Parameter(help="Models and settings that go together: `caig models` lists them.")
     ] = "embedded",
-    n: options.Count = DEFAULTS.n,
+    n: Annotated[
+        int | None,
+        Parameter(name=("-n", "--n"), show_default=False, help="How many ads a product: 4, or 1 with --like."),
+    ] = None,
     size: options.SizeText | None = None,
     seed: options.Seed = DEFAULTS.seed,
     out: Annotated[Path, Parameter(help="Folder; finished products in it are kept.")] = DEFAULTS.out,
     category: options.Category = "",
     mask: options.Mask = None,
-    scale: options.Scale | None = None,
-    position: options.Position = options.POSITION,
+    scale: options.Scale = None,
+    position: options.Position = None,
+    rolls: options.Rolls = DEFAULTS.rolls,
+    theme: options.Theme = "",
+    negative: options.Negative = "",
+    keep_clear: options.KeepClear = None,
+    like: Annotated[
+        str | None, Parameter(help="An ad's picture of an earlier run, or a creative_id in --out: the same, once more.")
+    ] = None,
+    reference: options.Reference = None,
     format: options.Format = DEFAULTS.format,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
     layers: options.LayersTo = None,
@@ -53,18 +65,26 @@ def generate(
 
     What is not given is the preset's. Writes OUT/<product id>/rank-1.png …, OUT/manifest.jsonl and OUT/index.html.
     """
-    from caig.imaging.canvas import parse_position, parse_size
+    from caig.imaging.canvas import parse_size
     from caig.models.registry import preset as preset_called
 
     chosen = preset_called(preset)
-    x, y = parse_position(position)
-    scales = (scale, chosen.scale, DEFAULTS.placement.scale)
+    pixels = parse_size(size or chosen.size or options.SIZE)
+    direction = Direction(
+        negative=negative.strip(),
+        theme=theme.strip(),
+        clear=options.clear_from(keep_clear),
+        like=None if like is None else read_likeness(like, out),
+        palette=options.palette_from(reference),
+    )
     config = Config(
         out=out,
-        n=n,
-        size=parse_size(size or chosen.size or options.SIZE),
+        n=n if n is not None else 1 if like else DEFAULTS.n,
+        size=pixels,
         seed=seed,
-        placement=Placement(scale=next(value for value in scales if value is not None), x=x, y=y),
+        placement=options.placement_from(pixels, scale if scale is not None else chosen.scale, position),
+        rolls=rolls,
+        direction=direction,
         format=format,
         digital_source_type=digital_source_type,
         layers=layers,
@@ -132,5 +152,8 @@ def _print(report: Report) -> None:
     for line in report.ads:
         print(report.out / line["file"])
     print(report.out / PAGE)
+    broken = sum(bool(line["promises"]["broken"]) for line in report.ads)
+    if broken:
+        say(f"{count(broken, 'ad')} of {len(report.ads)} with a broken promise; {report.out / PAGE} says which")
     if report.failures:
         say(f"{count(len(report.failures), 'product')} failed; {report.out / PAGE} says why")
