@@ -24,7 +24,7 @@ FAKES = {
     "paint": {"background": "Backgrounds"},
     "score": {"reward": "Rewards"},
 }
-NEED_DATA = {"train", "evaluate", "comparisons", "shop"}
+NEED_DATA = {"train", "evaluate", "comparisons", "shop", "serve", "keys", "export"}  # or serve until interrupted
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 
