@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
+import psutil
 import pytest
 from sqlalchemy import insert
 
@@ -18,7 +21,10 @@ from caig.online.allocation import Rules
 from caig.online.campaigns import Campaign, start
 from caig.online.ledger import Event, Ledger
 from caig.online.schema import creatives, open_database, products
+from caig.service.keys import Keys
+from caig.service.painter import NICENESS
 from tests.online.conftest import creative, product
+from tests.service.conftest import picture
 
 DATABASE = "sqlite:///ledger.db"
 NOON = 1_767_268_800_000  # 2026-01-01T12:00 UTC
@@ -118,20 +124,38 @@ def test_a_missing_extra_is_told(caig, monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.slow
-def test_a_server_answers_and_ends(tmp_path: Path) -> None:
-    port = "18765"
-    command = [sys.executable, "-m", "caig", "serve", "--folder", str(tmp_path / "s"), "--port", port]
+def test_a_real_server_paints_beside_its_answers(tmp_path: Path) -> None:
+    """Started by the command, with a painter of its own that is niced, does a job, and ends with the server."""
+    folder, base = tmp_path / "service", "http://127.0.0.1:18765"
+    fakes = {"prompt": "Prompts", "background": "Backgrounds", "reward": "Rewards"}
+    models = [
+        word for role, fake in fakes.items() for word in (f"--{role}-model", f"python:tests.cli.cli_fakes:{fake}")
+    ]
+    command = [sys.executable, "-m", "caig", "serve", "--folder", str(folder), "--port", "18765", *models]
     server = subprocess.Popen(command)
+    key = Keys(folder).make("admin", "tester")
     try:
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
-                    assert json.load(answer) == {"status": "ok", "painter": True}
-                break
-            except OSError:
-                time.sleep(0.2)
-        else:
-            pytest.fail("the server did not start")
+        with httpx2.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
+            assert until(lambda: client.get("/healthz").json() == {"status": "ok", "painter": True})
+            files = {"photo": picture()}
+            assert client.post("/v1/products", data={"id": "box", "title": "Box"}, files=files).status_code == 201
+            body = {"n": 2, "width": 64, "height": 64}
+            job = client.post("/v1/products/box/creatives", json=body).json()["id"]
+            (painter,) = psutil.Process(server.pid).children()
+            assert until(lambda: client.get(f"/v1/jobs/{job}").json()["status"] == "done")
+            assert painter.nice() == min(19, psutil.Process(server.pid).nice() + NICENESS)
+            assert len(client.get("/v1/products/box/creatives").json()["items"]) == 3
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) in (0, -signal.SIGTERM)
+    assert until(lambda: not painter.is_running())
+
+
+def until(true: Callable[[], bool]) -> bool:
+    """Whether it becomes true within two minutes; a server that does not listen yet is waited for."""
+    for _ in range(600):
+        with contextlib.suppress(httpx2.TransportError):
+            if true():
+                return True
+        time.sleep(0.2)
+    return False

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -116,7 +116,7 @@ class State:
         return self.live.get(campaign_id) or missing("campaign", campaign_id)
 
 
-def missing(kind: str, id: str) -> Any:
+def missing(kind: str, id: str) -> NoReturn:
     """Raise 404."""
     raise HTTPException(404, f"{kind}: expected one that there is, got '{id}'.")
 
