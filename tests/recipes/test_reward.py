@@ -113,7 +113,16 @@ def samples_seed(step: int) -> int:
 
 @pytest.mark.parametrize("fields", [{}, {"form": "joint", "point_weight": 0.5}], ids=["siamese", "joint"])
 def test_training_learns_which_picture_is_clicked_more(data: Path, tmp_path: Path, fields: dict):
-    usual = {"tune": "full", "steps": 60, "warmup": 4, "lr": 3e-3, "products": 6, "pictures": 3, "checkpoint_every": 60}
+    usual = {
+        "tune": "full",
+        "steps": 60,
+        "warmup": 4,
+        "lr": 3e-3,
+        "head_lr": 3e-3,
+        "products": 6,
+        "pictures": 3,
+        "checkpoint_every": 60,
+    }
     folder = run(toy(data, tmp_path, **usual | fields))
     metrics = {m["name"]: m for m in json.loads((folder / "training.json").read_text())["metrics"]}
     assert metrics["pair accuracy"]["value"] == 1.0

@@ -120,7 +120,7 @@ def test_the_oracle_learns_and_its_features_are_measured_once(scenes: Path, tmp_
     utility, _ = reward_baselines.oracle(shelf)
     assert accuracy(shelf, utility, "train") > 0.8
     (tmp_path / "looks.json").write_text('{"s1": [0]}')
-    with pytest.raises(InputError, match="expected the looks of these scenes, got those of others"):
+    with pytest.raises(InputError, match="expected measures of these scenes, got those of others"):
         shelf_of(config)
 
 

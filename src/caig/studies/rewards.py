@@ -172,15 +172,20 @@ def scoring_ratio(config: Config, scenes: Sequence[SceneRecord]) -> Estimate:
 
 
 def measured(config: Config, scenes: Sequence[SceneRecord]) -> list[Ad]:
-    """The scenes as ads; their looks are measured once and kept in `out`/looks.json, by id."""
-    path = config.out / "looks.json"
+    """The scenes as ads."""
+    looks = once(config.out / "looks.json", scenes, lambda scene: ad_of(scene).look)
+    return [Ad(id=s.id, product=product_on_shelf(s), look=look) for s, look in zip(scenes, looks, strict=True)]
+
+
+def once(path: Path, scenes: Sequence[SceneRecord], measure: Callable[[SceneRecord], Floats]) -> Floats:
+    """`measure` of every scene, f64[N, K], taken once and kept in `path` by id; InputError if those are others."""
     if not path.is_file():
-        write_atomic(path, to_json({scene.id: ad_of(scene).look for scene in scenes}).encode())
-    looks = json.loads(path.read_text())
-    if set(looks) != {scene.id for scene in scenes}:
+        write_atomic(path, to_json({scene.id: measure(scene) for scene in scenes}).encode())
+    values = json.loads(path.read_text())
+    if set(values) != {scene.id for scene in scenes}:
         hint = "Name a fresh --out, or the scenes that the study was begun with."
-        raise InputError(str(path), expected="the looks of these scenes", got="those of others", next_step=hint)
-    return [Ad(id=s.id, product=product_on_shelf(s), look=np.array(looks[s.id])) for s in scenes]
+        raise InputError(str(path), expected="measures of these scenes", got="those of others", next_step=hint)
+    return np.array([values[scene.id] for scene in scenes])
 
 
 def cell_path(config: Config, seed: int, system: str) -> Path:
