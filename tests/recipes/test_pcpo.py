@@ -69,11 +69,13 @@ def test_what_a_run_leaves(uncut: Path, base: Path):
     assert ids <= {path.stem for path in (uncut / "pictures").iterdir()}
 
 
-def test_it_learns_what_the_judge_likes(uncut: Path):
-    lines = [json.loads(line) for line in (uncut / "log.jsonl").read_text().splitlines()]
+def test_it_learns_what_the_judge_likes(base: Path, shelf: list[Product], tmp_path: Path):
+    optimise(toy(base, tmp_path / "run", rounds=1, epochs=15, lr=0.02), shelf, models())
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     margins = [line["margin"] for line in lines if "margin" in line]
     assert margins[0] == pytest.approx(0, abs=1e-3), "at first the policy is the reference"
-    assert min(margins[2:4] + margins[6:8]) > 0, "in the second pass over a round's pairs they are told apart"
+    print(f"required: margins above 0.5 nats in the last pass; measured: {margins[-2:]}")
+    assert min(margins[-2:]) > 0.5
     assert [line["kl"] for line in lines if "kl" in line][-1] != 0
 
 

@@ -296,6 +296,9 @@ def test_a_catalogue_alone_is_enough(tmp_path: Path):
     ]
     (tmp_path / "shop.csv").write_text("\n".join(["id,title,category,image,caption", *rows]))
     config = toy(None, tmp_path / "out", catalog=tmp_path / "shop.csv", steps=4)
+    with pytest.raises(InputError, match="picture_steps: expected pictures to tell apart, got all alike"):
+        run(config)
+    config = dataclasses.replace(config, picture_steps=0)
     assert (run(config) / "model.safetensors").is_file()
     found = samples.read_sources(None, "train", 32, tmp_path / "shop.csv")
     assert {scene.captions for scene in found.scenes} == {("a desk",)}

@@ -23,7 +23,9 @@ from caig.recipes import reward
 from caig.recipes.reward import Config, report, run, samples, steps
 from caig.types import ClickCounts, Product, Score
 
-TINY = BackboneSize(image=32, vision_width=16, vision_layers=1, width=32, layers=1, vocabulary=300)
+TINY = BackboneSize(
+    image=32, vision_width=16, vision_layers=1, width=32, layers=1, vocabulary=300, initializer=0.1
+)  # so small a width learns nothing from weights of 0.02
 
 
 def png(level: int) -> bytes:
@@ -109,16 +111,19 @@ def samples_seed(step: int) -> int:
     return reward.seed_for(0, "step", step)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"tune": "full"},
-        {"tune": "full", "form": "joint"},
-        {"tune": "full", "form": "joint", "both_orders": False, "labels": "hard"},
-    ],
-)
+@pytest.mark.parametrize("fields", [{}, {"form": "joint", "point_weight": 0.5}], ids=["siamese", "joint"])
 def test_training_learns_which_picture_is_clicked_more(data: Path, tmp_path: Path, fields: dict):
-    folder = run(toy(data, tmp_path, steps=60, warmup=4, lr=3e-3, products=6, pictures=3, **fields))
+    usual = {
+        "tune": "full",
+        "steps": 60,
+        "warmup": 4,
+        "lr": 3e-3,
+        "head_lr": 3e-3,
+        "products": 6,
+        "pictures": 3,
+        "checkpoint_every": 60,
+    }
+    folder = run(toy(data, tmp_path, **usual | fields))
     metrics = {m["name"]: m for m in json.loads((folder / "training.json").read_text())["metrics"]}
     assert metrics["pair accuracy"]["value"] == 1.0
     assert metrics["accuracy against the true order"]["value"] == 1.0
@@ -250,7 +255,7 @@ def test_frozen_parts_stay_as_they_are(data: Path, uncut: Path, tmp_path: Path):
     start = reward.build(toy(data, tmp_path))[0].state_dict()
     end = weights(uncut)
     changed = {name for name in start if not torch.equal(start[name], end[name])}
-    assert changed and all("language_model" in name or "heads" in name or "slope" in name for name in changed)
+    assert changed and not any("vision" in name or "projector" in name for name in changed)
 
 
 def test_lora_learns_alone_and_loads_with_its_base(data: Path, tmp_path: Path):

@@ -21,7 +21,7 @@ TINY = BackboneSize(
 
 def test_a_flat_picture_has_its_colour_and_no_detail():
     picture = torch.tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
-    share, told = targets(picture, torch.ones(1, 1, 64, 64), grid=2)
+    share, told, whole = targets(picture, torch.ones(1, 1, 64, 64), grid=2)
     assert share.shape == (1, 4, MASK_CELLS**2) and (share == 1).all()
     light = (0.299 + 0.5 * 0.587 - 0.5) / 0.25
     expected = [light, 0.5 / 0.15, 0.75 / 0.15, (np.log(1e-5) + 8) / 2, (np.log(1e-5) + 6) / 2]
@@ -31,18 +31,28 @@ def test_a_flat_picture_has_its_colour_and_no_detail():
         assert torch.allclose(found, torch.full_like(found, value), atol=1e-4)
 
 
+def test_product_and_background_are_summed_up_apart():
+    """White on the left half, where the product is, black elsewhere."""
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :32] = 1
+    *_, whole = targets(mask.expand(1, 3, 64, 64), mask, grid=2)
+    assert whole[0, 0].item() == pytest.approx((1 - 0.5) / 0.25, abs=0.01)
+    assert whole[0, CHANNELS].item() == pytest.approx((0 - 0.5) / 0.25, abs=0.01)
+    assert whole[0, -1].item() == pytest.approx(np.log(0.5) + 2.3, abs=0.01)
+
+
 def test_tokens_are_told_of_their_own_cell():
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., :32, 32:48] = 1  # the left half of the upper right token's cell
-    share, _ = targets(torch.zeros(1, 3, 64, 64), mask, grid=2)
+    share, *_ = targets(torch.zeros(1, 3, 64, 64), mask, grid=2)
     assert share[0].sum(1).tolist() == [0, MASK_CELLS**2 / 2, 0, 0]
     assert share[0, 1].view(MASK_CELLS, MASK_CELLS)[:, : MASK_CELLS // 2].min() == 1
 
 
 def test_sharp_and_blurred_stripes_differ_in_fine_detail():
     stripes = (torch.arange(64) % 2).float().expand(1, 3, 64, 64)
-    _, sharp = targets(stripes, torch.zeros(1, 1, 64, 64), grid=2)
-    _, soft = targets(torch.full((1, 3, 64, 64), 0.5), torch.zeros(1, 1, 64, 64), grid=2)
+    _, sharp, _ = targets(stripes, torch.zeros(1, 1, 64, 64), grid=2)
+    _, soft, _ = targets(torch.full((1, 3, 64, 64), 0.5), torch.zeros(1, 1, 64, 64), grid=2)
     fine = slice(3 * CELLS**2, 4 * CELLS**2)
     assert (sharp[..., fine] - soft[..., fine]).min() > 2
 
@@ -77,7 +87,7 @@ def test_a_resumed_leg_equals_an_uncut_one(tmp_path: Path, monkeypatch: pytest.M
     assert all(torch.equal(one[name], other[name]) for name in one)
     untrained = reward.build(config(tmp_path / "none", tower_steps=0))[0].state_dict()
     changed = {name.split(".")[2] for name in one if not torch.equal(one[name], untrained[name])}
-    assert changed == {"vision_tower", "multi_modal_projector"}
+    assert changed == {"vision_tower", "multi_modal_projector", "language_model"}
 
 
 def test_only_training_products_are_seen():

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from caig.online.campaigns import latest
+from caig.online.ledger import Event
+from caig.service import store
 from caig.service.bots import CLICKS_A_MINUTE, Suspicions
 from tests.service.conftest import Service, Start, box_mask, picture
 
@@ -58,9 +60,7 @@ def test_shares_follow_clicks_and_a_proven_arm_is_promoted(start: Start, monkeyp
     refused = service.call("POST", f"/v1/campaigns/{campaign}/promote", 409, json={"creative_id": good})
     assert refused["detail"].endswith("not credibly clicked more than the original.")
     ledger, allocation = service.state.ledger, service.state.live[campaign]
-    from caig.online.ledger import Event
-
-    decisions = [allocation.decide(0) for _ in range(6000)]
+    decisions = [allocation.decide(0) for _ in range(3000)]
     kinds = [("click" if d.creative_id == good and k % 2 else "impression", d) for k, d in enumerate(decisions)]
     ledger.record([Event(kind=kind, at=1, decision=d) for kind, d in kinds])  # type: ignore[arg-type]
     service.client.portal.call(service.state.refresh, allocation.campaign)  # type: ignore[union-attr]
@@ -92,7 +92,7 @@ def test_foreign_tokens_are_refused_and_kept(service: Service) -> None:
 def test_late_events_are_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = service.campaign(click_window=1, order_window=3600)
     token = decide(service, campaign)["token"]
-    real = __import__("caig.service.store", fromlist=["now"]).now
+    real = store.now
     monkeypatch.setattr("caig.service.store.now", lambda: real() + 2000)
     assert report(service, campaign, "impression", token) == "late"
     assert report(service, campaign, "conversion", token) == "counted"

@@ -100,6 +100,7 @@ def test_a_study_keeps_its_cells(scenes: Path, tmp_path: Path, monkeypatch: pyte
     assert filled == ["chance", "ours", "published"]
     lines = run(replace(config, systems=("chance", "ours")))
     assert filled == ["chance", "ours", "published"], "no cell was filled again"
+    assert estimates(lines)["scoring 16 candidates: joint over siamese, CPU time"].value > 3
     found = estimates(lines)
     assert found["chance: pair accuracy"].value == 0.5 and found["chance: way from chance to the ceiling"].value == 0
     assert found["ours: ceiling"].n == found["chance: ceiling"].n > 0
@@ -119,7 +120,7 @@ def test_the_oracle_learns_and_its_features_are_measured_once(scenes: Path, tmp_
     utility, _ = reward_baselines.oracle(shelf)
     assert accuracy(shelf, utility, "train") > 0.8
     (tmp_path / "looks.json").write_text('{"s1": [0]}')
-    with pytest.raises(InputError, match="expected the looks of these scenes, got those of others"):
+    with pytest.raises(InputError, match="expected measures of these scenes, got those of others"):
         shelf_of(config)
 
 

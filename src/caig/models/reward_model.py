@@ -113,9 +113,13 @@ class RewardNetwork(nn.Module):
 
     def forward(self, inputs: Any) -> tuple[Tensor, ...]:
         """Every head's outputs, f32[B, outputs] each, for B left-padded sequences."""
-        output = core(self.backbone)(**inputs, position_ids=positions_of(self.backbone, inputs), use_cache=False)
-        hidden = output.last_hidden_state[:, -1].float()
+        hidden = self.hidden(inputs)
         return tuple(head(hidden) for head in self.heads.values())
+
+    def hidden(self, inputs: Any) -> Tensor:
+        """The last token's hidden state, f32[B, d]."""
+        output = core(self.backbone)(**inputs, position_ids=positions_of(self.backbone, inputs), use_cache=False)
+        return output.last_hidden_state[:, -1].float()
 
 
 class RewardModel:

@@ -75,7 +75,7 @@ def probabilities(rules: Rules, a: ArrayLike, b: ArrayLike) -> Floats:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     least = rules.least(len(a))
     shares = least + max(0.0, 1 - least.sum()) * _wanted(rules.policy, a, b)
-    return shares / shares.sum()
+    return np.asarray(shares / shares.sum())
 
 
 def _wanted(policy: Policy, a: Floats, b: Floats) -> Floats:
@@ -83,7 +83,7 @@ def _wanted(policy: Policy, a: Floats, b: Floats) -> Floats:
         return best_chances(a, b)
     mean = a / (a + b)
     wanted = np.ones(len(a)) if policy == "uniform" else (mean == mean.max()).astype(np.float64)
-    return wanted / wanted.sum()
+    return np.asarray(wanted / wanted.sum())
 
 
 def best_chances(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -104,7 +104,7 @@ def best_chances(a: ArrayLike, b: ArrayLike) -> Floats:
     below = betainc(a, b, x)  # [K, X]
     others = np.array([np.delete(below, k, axis=0).prod(axis=0) for k in range(len(a))])
     chances = (density * others * width).sum(axis=1)
-    return chances / chances.sum()
+    return np.asarray(chances / chances.sum())
 
 
 def posterior(
@@ -153,4 +153,4 @@ def wilson_low(share: float, n: int) -> float:
 def draw(shares: Floats, *names: str) -> int:
     """Index of the arm that the impression called `names` gets: the same names, the same arm, so anyone can check."""
     level = seed_for(*names) / 2**63
-    return int(min(np.searchsorted(np.cumsum(shares), level, side="right"), len(shares) - 1))
+    return min(int(np.searchsorted(np.cumsum(shares), level, side="right")), len(shares) - 1)

@@ -150,8 +150,12 @@ def read_campaigns(engine: Engine) -> list[Campaign]:
     query = select(campaigns).order_by(campaigns.c.created_at, campaigns.c.id)
     with engine.connect() as connection:
         rows = [dict(row) for row in connection.execute(query).mappings()]
-    fields = Campaign.__dataclass_fields__
-    return [Campaign(**{n: Rules(**row[n]) if n == "rules" else row[n] for n in fields}) for row in rows]
+    return [_campaign(row) for row in rows]
+
+
+def _campaign(row: dict[str, Any]) -> Campaign:
+    values = {name: row[name] for name in Campaign.__dataclass_fields__}
+    return Campaign(**{**values, "rules": Rules(**row["rules"])})
 
 
 def arm_rows(engine: Engine, campaign_id: str) -> list[tuple[str, bool]]:

@@ -174,7 +174,7 @@ def open_database(url: str) -> Engine:
     if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise _unreachable(url, "another URL")
     try:
-        engine = create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _durable)
         upgrade(engine)

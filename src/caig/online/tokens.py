@@ -12,7 +12,8 @@ import binascii
 import hashlib
 import hmac
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 from caig.errors import InputError
 
@@ -43,6 +44,10 @@ class Decision:
     order_until: int
 
 
+_NAMES = tuple(field.name for field in fields(Decision))
+_values = attrgetter(*_NAMES)
+
+
 def derive(secret: bytes, purpose: str) -> bytes:
     """A key for one purpose, so that what is signed for one can't be used for another."""
     return hmac.digest(secret, purpose.encode(), hashlib.sha256)
@@ -50,7 +55,7 @@ def derive(secret: bytes, purpose: str) -> bytes:
 
 def sign(key: bytes, decision: Decision) -> str:
     """The token of `decision`."""
-    body = json.dumps(astuple(decision), separators=(",", ":")).encode()
+    body = json.dumps(_values(decision), separators=(",", ":")).encode()
     return f"{_text(body)}.{_text(hmac.digest(key, body, hashlib.sha256))}"
 
 
@@ -64,7 +69,7 @@ def read(key: bytes, token: str) -> Decision:
     if not hmac.compare_digest(signed, hmac.digest(key, content, hashlib.sha256)):
         raise _forged("another signature")
     values = json.loads(content)
-    return Decision(**dict(zip(Decision.__dataclass_fields__, values, strict=True)))
+    return Decision(**dict(zip(_NAMES, values, strict=True)))
 
 
 def _forged(got: str) -> TokenError:

@@ -105,6 +105,7 @@ def run(config: Config) -> Path:
     sources = read_sources(config.data, "train", config.image, config.catalog)
     held_out = read_sources(config.data, "validation", config.image, config.catalog)
     names = names_of(sources)
+    _check(config, sources, held_out, names)
     model, processor = build(config, sources.captions)
     model.to(accelerator.device).train()
     trained = [weight for weight in model.parameters() if weight.requires_grad]
@@ -138,6 +139,17 @@ def run(config: Config) -> Path:
         export(config, model, processor)
         write_report(config, config.out / "model", log)
     return config.out / "model"
+
+
+def _check(config: Config, sources: Sources, held_out: Sources, names: Mapping[str, Any]) -> None:
+    """InputError when there is too little to learn from, before anything is trained."""
+    if not (sources.photos and held_out.photos):
+        got = f"{len(sources.photos)} and {len(held_out.photos)}"
+        hint = "Products are split by a hash of their ids: give some 20 or more."
+        raise InputError("photos", expected="products to train and to validate on", got=got, next_step=hint)
+    if config.picture_steps and not names:
+        hint = "Set it to 0, or give products of several categories or colors."
+        raise InputError("picture_steps", expected="pictures to tell apart", got="all alike", next_step=hint)
 
 
 def step_loss(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, UploadFile
 from fastapi.responses import FileResponse
+from sqlalchemy import Table
 from starlette.exceptions import HTTPException
 
 from caig.online.schema import creatives, jobs, products
@@ -48,7 +49,7 @@ async def add_product(
     contents = [None if file is None else await _content(state, file) for file in (photo, mask)]
     async with state.decoding:
         names = await asyncio.to_thread(_take, state, contents)
-    row = {"id": id or uuid.uuid4().hex, "title": " ".join(title.split()), "category": category.strip()}
+    row: store.Row = {"id": id or uuid.uuid4().hex, "title": " ".join(title.split()), "category": category.strip()}
     row |= {"photo": names[0], "mask": names[1]}
     return ProductOut(**await asyncio.to_thread(store.add_product, state.engine, row))
 
@@ -152,7 +153,7 @@ async def show_job(job_id: PathId, state: Here) -> JobOut:
     return JobOut(**await _get(state, jobs, job_id))
 
 
-async def _get(state: State, table: store.Table, id: str) -> store.Row:
+async def _get(state: State, table: Table, id: str) -> store.Row:
     """The row with this id, or 404."""
     row = await asyncio.to_thread(store.get, state.engine, table, id)
-    return missing(table.name.removesuffix("s"), id) if row is None else row
+    return row or missing(table.name.removesuffix("s"), id)

@@ -114,7 +114,7 @@ async def promote(campaign_id: PathId, body: PromoteIn, state: Here) -> PolicyOu
     stats = await asyncio.to_thread(_stats, state, campaign)
     arm = next((arm for arm in stats.arms if arm.creative_id == body.creative_id), None)
     if arm is None:
-        return missing("arm", body.creative_id)
+        missing("arm", body.creative_id)
     if not arm.promote:
         raise HTTPException(409, f"arm: expected one that may be promoted, got '{arm.creative_id}': {arm.reason}.")
     others = [id for id in state.live[campaign_id].arms[1:] if id != body.creative_id]
@@ -148,8 +148,14 @@ def _stats(state: State, campaign: Campaign) -> StatsOut:
     )
     arms = [_arm(v, shown, shares) for v, shown in zip(found, check.shown[1:], strict=True)]
     counts = {kind: dict(of) for kind, of in state.ledger.counts(campaign.id).items()}
-    about = {"campaign": campaign.id, "version": newest.version, "strength": newest.strength}
-    return StatsOut(**about, fits=check.fits, events=counts, arms=[control, *arms])
+    return StatsOut(
+        campaign=campaign.id,
+        version=newest.version,
+        fits=check.fits,
+        strength=newest.strength,
+        events=counts,
+        arms=[control, *arms],
+    )
 
 
 def _arm(verdict: Verdict, shown: int, shares: dict[str, float]) -> ArmOut:

@@ -11,6 +11,7 @@ import hmac
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,6 +20,7 @@ from caig.online.tokens import derive
 
 Role = Literal["admin", "events"]  # everything, or decisions and events only
 NAME = re.compile(r"[a-z0-9-]{1,40}")
+RECHECK = 1.0  # seconds between two looks at the revoked names
 KEY = re.compile(r"caig_(admin|events)_([a-z0-9-]{1,40})_([a-z2-7]{32})")
 
 
@@ -29,6 +31,7 @@ class Keys:
         self.secret = read_secret(folder)
         self._key = derive(self.secret, "keys")
         self._revoked = folder / "revoked-keys"
+        self._read_at, self._names = -RECHECK, frozenset[str]()
 
     def make(self, role: Role, name: str) -> str:
         """The key of `name`; the same each time. InputError for a name that can't be one, or was revoked."""
@@ -50,16 +53,17 @@ class Keys:
         return None if match[2] in self.revoked() else (match[1], match[2])  # type: ignore[return-value]
 
     def revoke(self, name: str) -> None:
-        """Refuse the keys of `name` from now on, on a running service too."""
+        """Refuse the keys of `name` from now on; a running service learns of it within a second."""
         with self._revoked.open("a", encoding="utf-8") as file:
             file.write(f"{name}\n")
+        self._read_at = -RECHECK
 
     def revoked(self) -> frozenset[str]:
         """Names whose keys are refused."""
-        try:
-            return frozenset(self._revoked.read_text(encoding="utf-8").split())
-        except FileNotFoundError:
-            return frozenset()
+        if time.monotonic() - self._read_at >= RECHECK:
+            self._read_at = time.monotonic()
+            self._names = frozenset(self._revoked.read_text("utf-8").split() if self._revoked.exists() else ())
+        return self._names
 
     def _sign(self, role: str, name: str) -> str:
         digest = hmac.digest(self._key, f"{role}/{name}".encode(), hashlib.sha256)[:20]

@@ -91,7 +91,13 @@ class Painter:
     def _row(self, product: Product, image: Pixels, score: Score, **facts: Any) -> store.Row:
         from caig.imaging.writing import encode
 
-        row = {"id": score.creative_id, "product_id": product.id, "description": "", "parent": None, "layers": None}
+        row: store.Row = {
+            "id": score.creative_id,
+            "product_id": product.id,
+            "description": "",
+            "parent": None,
+            "layers": None,
+        }
         row |= {"width": image.shape[1], "height": image.shape[0]}
         row |= {"seed": 0, "locked": False, "created_at": store.now(), "file": self.files.save(encode(image), ".png")}
         row |= {name: float(getattr(score, name)) for name in ("utility", "ctr", "low", "high")}

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -116,12 +116,13 @@ class State:
         return self.live.get(campaign_id) or missing("campaign", campaign_id)
 
 
-def missing(kind: str, id: str) -> Any:
+def missing(kind: str, id: str) -> NoReturn:
     """Raise 404."""
     raise HTTPException(404, f"{kind}: expected one that there is, got '{id}'.")
 
 
-def state_of(request: Request) -> State:
+# Dependencies are coroutines: FastAPI would send plain functions to a thread, four times a request.
+async def state_of(request: Request) -> State:
     return request.app.state.caig  # type: ignore[no-any-return]
 
 
@@ -145,11 +146,11 @@ def _sender(state: State, request: Request, allowed: tuple[Role, ...], kind: str
         state.rates[kind].take(name)
 
 
-def admin(state: Here, request: Request) -> None:
+async def admin(state: Here, request: Request) -> None:
     """Only admins from here on; changes are rated."""
     _sender(state, request, ("admin",), "changes")
 
 
-def reporter(state: Here, request: Request) -> None:
+async def reporter(state: Here, request: Request) -> None:
     """Admins and event-only keys; every request is rated."""
     _sender(state, request, ("admin", "events"), "events")

@@ -79,7 +79,7 @@ def add_product(engine: Engine, row: Row) -> Row:
 def add_job(engine: Engine, product_id: str, request: Row, total: int) -> Row:
     """Queue work for the painter."""
     moment = now()
-    row = {"id": uuid.uuid4().hex, "product_id": product_id, "request": request, "status": "queued"}
+    row: Row = {"id": uuid.uuid4().hex, "product_id": product_id, "request": request, "status": "queued"}
     row |= {"done": 0, "total": total, "message": "", "created_at": moment, "updated_at": moment}
     with engine.begin() as connection:
         connection.execute(insert(jobs), [row])

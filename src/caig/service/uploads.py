@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from caig.artifacts import content_hash, write_atomic
 from caig.errors import ImageError
 from caig.imaging.reading import Photo, read_mask, read_photo
 from caig.types import Pixels
+
+T = TypeVar("T")
 
 
 class Files:
@@ -51,7 +55,7 @@ class Files:
         return self.save(_encode(np.dstack([grey] * 3)), ".png")
 
 
-def _read(content: bytes, read):  # type: ignore[no-untyped-def]
+def _read(content: bytes, read: Callable[[Path], T]) -> T:
     """`read` on a file that holds `content`, gone afterwards; errors name the upload, not the file."""
     check_whole(content)
     handle, name = tempfile.mkstemp(suffix=".upload")

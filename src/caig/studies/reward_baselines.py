@@ -31,9 +31,10 @@ def oracle(shelf: Shelf) -> tuple[Floats, float]:
 
 def statistics(shelf: Shelf) -> tuple[Floats, float]:
     """(utilities f64[N], ridge) of a conditional logit on mask-free statistics, shared and by category."""
-    from caig.studies.rewards import accuracy
+    from caig.studies.rewards import accuracy, once
 
-    values = np.array([measure(scene.image()) for scene in shelf.scenes])
+    path = shelf.config.out / "statistics.json"
+    values = once(path, shelf.scenes, lambda scene: measure(scene.image()))
     values = (values - values.mean(0)) / values.std(0).clip(1e-6)
     _, category = np.unique([ad.product.category for ad in shelf.ads], return_inverse=True)
     own = (np.eye(category.max() + 1)[category][:, :, None] * values[:, None, :]).reshape(len(values), -1)

@@ -66,6 +66,7 @@ ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "ours, 1,000 impressions": {"impressions": 1000},
     "ours, held-out nouns": {"nouns": True},
 }
+CANDIDATES, RUNS = 16, 3
 SYSTEMS = ("chance", "statistics", "oracle", "cnn", *ABLATIONS)
 
 
@@ -141,19 +142,50 @@ def run(config: Config) -> list[Estimate | str]:
             path = cell_path(config, shelf.seed, system)
             if not path.is_file():
                 write_atomic(path, to_json(fill(shelf, system), indent=1).encode())
-    return tables(config, shelves)
+    ratio = [scoring_ratio(config, scenes)] if "ours" in config.systems else []
+    return [*tables(config, shelves), *ratio]
+
+
+def scoring_ratio(config: Config, scenes: Sequence[SceneRecord]) -> Estimate:
+    """How many times longer the joint form takes to score CANDIDATES pictures of one product, all pairs in both orders,
+    than the siamese form; same backbone, untrained heads, same process. Median of RUNS, least and most as interval."""
+    from caig.models.mllm import load_mllm
+    from caig.models.reward_model import RewardModel, RewardNetwork, width_of
+    from caig.recipes import reward
+    from caig.recipes.reward.report import uncalibrated
+    from caig.recipes.reward.samples import product_of
+
+    backbone, processor = load_mllm(tower(config), "cpu")
+    product, shown = product_of(scenes[0].product), [scenes[k % len(scenes)].image() for k in range(CANDIDATES)]
+    seconds: dict[str, list[float]] = {"siamese": [], "joint": []}
+    for form in list(seconds) * RUNS:
+        settings = reward.Config(data=config.scenes, clicks=config.out, out=config.out, form=form)
+        network = RewardNetwork(backbone, width_of(backbone), form=form)
+        calibration = uncalibrated(settings, reward.side_of(backbone))
+        model = RewardModel(network, processor, calibration, name=form)
+        started = time.process_time()
+        model.score(product, shown, ids=[str(k) for k in range(CANDIDATES)])
+        seconds[form].append(time.process_time() - started)
+    ratios = sorted(joint / siamese for siamese, joint in zip(seconds["siamese"], seconds["joint"], strict=True))
+    name = f"scoring {CANDIDATES} candidates: joint over siamese, CPU time"
+    return Estimate(name=name, value=ratios[RUNS // 2], low=ratios[0], high=ratios[-1], n=RUNS)
 
 
 def measured(config: Config, scenes: Sequence[SceneRecord]) -> list[Ad]:
-    """The scenes as ads; their looks are measured once and kept in `out`/looks.json, by id."""
-    path = config.out / "looks.json"
+    """The scenes as ads."""
+    looks = once(config.out / "looks.json", scenes, lambda scene: ad_of(scene).look)
+    return [Ad(id=s.id, product=product_on_shelf(s), look=look) for s, look in zip(scenes, looks, strict=True)]
+
+
+def once(path: Path, scenes: Sequence[SceneRecord], measure: Callable[[SceneRecord], Floats]) -> Floats:
+    """`measure` of every scene, f64[N, K], taken once and kept in `path` by id; InputError if those are others."""
     if not path.is_file():
-        write_atomic(path, to_json({scene.id: ad_of(scene).look for scene in scenes}).encode())
-    looks = json.loads(path.read_text())
-    if set(looks) != {scene.id for scene in scenes}:
+        write_atomic(path, to_json({scene.id: measure(scene) for scene in scenes}).encode())
+    values = json.loads(path.read_text())
+    if set(values) != {scene.id for scene in scenes}:
         hint = "Name a fresh --out, or the scenes that the study was begun with."
-        raise InputError(str(path), expected="the looks of these scenes", got="those of others", next_step=hint)
-    return [Ad(id=s.id, product=product_on_shelf(s), look=np.array(looks[s.id])) for s in scenes]
+        raise InputError(str(path), expected="measures of these scenes", got="those of others", next_step=hint)
+    return np.array([values[scene.id] for scene in scenes])
 
 
 def cell_path(config: Config, seed: int, system: str) -> Path:

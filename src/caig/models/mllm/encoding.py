@@ -76,8 +76,7 @@ def encode_answers(processor: Any, answers: Sequence[str]) -> tuple[Tensor, Tens
     """
     rows = [_answer_tokens(processor, answer) for answer in answers]
     length = max(map(len, rows))
-    padding = processor.tokenizer.pad_token_id or 0
-    tokens = [row + [padding] * (length - len(row)) for row in rows]
+    tokens = [row + [processor.tokenizer.pad_token_id] * (length - len(row)) for row in rows]
     mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
     return torch.tensor(tokens), torch.tensor(mask)
 

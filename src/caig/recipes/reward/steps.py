@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from caig.errors import InputError
 from caig.models.mllm import PictureFeatures, encode, see, with_features
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LORA_RANK, LORA_ALPHA = 128, 256  # of the paper
 
 
-def trainable(network: RewardNetwork, config: Config) -> list[nn.Parameter]:
-    """Freeze what `config.tune` leaves alone; the parameters that learn."""
+def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
+    """Freeze what `config.tune` leaves alone; the optimizer's groups of what learns, backbone and heads."""
     backbone = network.backbone
     if config.tune == "lora":
         from caig.models.adapters import add_adapter
@@ -38,7 +38,9 @@ def trainable(network: RewardNetwork, config: Config) -> list[nn.Parameter]:
     if config.tune == "language":
         backbone.requires_grad_(False)
         backbone.model.language_model.requires_grad_(True)
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+    own = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    new = [*network.heads.parameters(), network.log_slope]
+    return [{"params": own, "initial_lr": config.lr}, {"params": new, "initial_lr": config.head_lr}]
 
 
 class Eyes:
