@@ -27,13 +27,7 @@ def generate(
     image: options.Image | None = None,
     title: options.Title | None = None,
     catalog: Annotated[Path | None, Parameter(help="csv, tsv, jsonl, json or parquet instead of one photo.")] = None,
-    preset: Annotated[
-        str, Parameter(help="Models and settings that go together: `caig models` lists them.")
-    ] = "embedded",
-    n: Annotated[
-        int | None,
-        Parameter(name=("-n", "--n"), show_default=False, help="How many ads a product: 4, or 1 with --like."),
-    ] = None,
+    n: options.AdCount = None,
     size: options.SizeText | None = None,
     seed: options.Seed = DEFAULTS.seed,
     out: Annotated[Path, Parameter(help="Folder; finished products in it are kept.")] = DEFAULTS.out,
@@ -45,19 +39,13 @@ def generate(
     theme: options.Theme = "",
     negative: options.Negative = "",
     keep_clear: options.KeepClear = None,
-    like: Annotated[
-        str | None, Parameter(help="An ad's picture of an earlier run, or a creative_id in --out: the same, once more.")
-    ] = None,
+    like: options.Like = None,
     reference: options.Reference = None,
     format: options.Format = DEFAULTS.format,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
     layers: options.LayersTo = None,
-    map: Annotated[
-        tuple[str, ...], Parameter(negative=(), show_default=False, help="FIELD=COLUMN of the catalogue; may repeat.")
-    ] = (),
-    image_root: Annotated[
-        Path | None, Parameter(help="Folder of the catalogue's image paths (default: the catalogue's own).")
-    ] = None,
+    map: options.CatalogMap = (),
+    image_root: options.ImageRoot = None,
     cutout: options.CutoutMethod = "auto",
     models: options.Models = THE_PRESETS,
 ) -> int:
@@ -66,9 +54,9 @@ def generate(
     What is not given is the preset's. Writes OUT/<product id>/rank-1.png …, OUT/manifest.jsonl and OUT/index.html.
     """
     from caig.imaging.canvas import parse_size
-    from caig.models.registry import preset as preset_called
+    from caig.models.registry import preset
 
-    chosen = preset_called(preset)
+    chosen = preset(models.preset)
     pixels = parse_size(size or chosen.size or options.SIZE)
     direction = Direction(
         negative=negative.strip(),
@@ -90,7 +78,7 @@ def generate(
         layers=layers,
     )
     source = _source(image, title, category, mask, catalog, map, image_root)
-    pipeline = _pipeline(preset, models, cutout)
+    pipeline = _pipeline(models, cutout)
     report = run(config, pipeline, source.products, rejected=source.rejected, strict=catalog is None)
     _print(report)
     return report.exit_code
@@ -100,7 +88,7 @@ def demo(*, out: Annotated[Path, Parameter(help="Folder for the results.")] = Pa
     """Make four ads of a product photo that ships with caig, a ranked strip and a page."""
     with as_file(files("caig") / "demo") as folder:
         catalog = read_catalog(folder / "product.csv")
-        pipeline = _pipeline("embedded", THE_PRESETS)
+        pipeline = _pipeline(THE_PRESETS)
         report = run(Config(out=out), pipeline, catalog.products, strict=True)
         strip = write_strip(report, catalog.products[0])
     _print(report)
@@ -138,13 +126,13 @@ def _reject(when: str, values: dict[str, object]) -> None:
             raise InputError(name, expected=f"no such option {when}", got=f"'{value}'", next_step="Leave it out.")
 
 
-def _pipeline(preset: str, models: options.Models, cutout: str = "auto") -> AdPipeline:
+def _pipeline(models: options.Models, cutout: str = "auto") -> AdPipeline:
     options.quiet()
     from caig.models.hub import accept_licences
 
     accept_licences(models.accept_licence)
-    named = {key: value for key, value in vars(models).items() if key != "accept_licence"}
-    return AdPipeline.from_pretrained(preset, cutout=cutout, **named)
+    named = {key: value for key, value in vars(models).items() if key not in ("preset", "accept_licence")}
+    return AdPipeline.from_pretrained(models.preset, cutout=cutout, **named)
 
 
 def _print(report: Report) -> None:

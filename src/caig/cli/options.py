@@ -32,6 +32,19 @@ Category = Annotated[str, Parameter(help="Its category, e.g. wine; it helps both
 CutoutMethod = Annotated[
     Literal["auto", "rembg"], Parameter(help="auto: mask, else alpha, else a plain ground; rembg: an optional extra.")
 ]
+AdCount = Annotated[
+    int | None,
+    Parameter(name=("-n", "--n"), show_default=False, help="How many ads a product: 4, or 1 with --like."),
+]
+Like = Annotated[
+    str | None, Parameter(help="An ad's picture of an earlier run, or a creative_id in --out: the same, once more.")
+]
+CatalogMap = Annotated[
+    tuple[str, ...], Parameter(negative=(), show_default=False, help="FIELD=COLUMN of the catalogue; may repeat.")
+]
+ImageRoot = Annotated[
+    Path | None, Parameter(help="Folder of the catalogue's image paths (default: the catalogue's own).")
+]
 Count = Annotated[int, Parameter(name=("-n", "--n"), help="How many ads or descriptions.")]
 SizeText = Annotated[
     str, Parameter(name="--size", help=f"Width x height in pixels, 64 to 2048 each; or {', '.join(PRESETS)}.")
@@ -95,6 +108,9 @@ ANYWHERE = Place()
 class Models(Place):
     """The three models of a run; what is None is the preset's."""
 
+    preset: Annotated[str, Parameter(help="Models and settings that go together: `caig models` lists them.")] = (
+        "embedded"
+    )
     prompt_model: PromptName | None = None
     background_model: BackgroundName | None = None
     reward_model: RewardName | None = None
