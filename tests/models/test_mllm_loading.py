@@ -15,6 +15,8 @@ from transformers.utils import is_torchvision_available
 
 from caig.errors import CheckpointError, InputError, MissingExtraError
 from caig.models.mllm import answer_log_probs, encode_training, load_mllm, save_mllm
+from caig.models.mllm.loading import load_processor
+from tests.models.architectures import qwen_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,20 @@ def test_videos_are_left_out(checkpoint: Callable[[str], Path], tmp_path: Path, 
     assert json.loads((tmp_path / "twice/processor_config.json").read_text())["processor_class"] == f"{kind}Processor"
     if is_torchvision_available():
         assert AutoProcessor.from_pretrained(tmp_path / "twice").video_processor is not None
+
+
+def test_a_processors_other_settings_are_kept(tmp_path: Path):
+    """InternVL's tokens a tile, which stand in its processor's settings, as an example: 256 would be the default."""
+    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    qwen_tokenizer(extra_special_tokens={**names, "video_token": "<video>"}).save_pretrained(tmp_path)
+    for file, content in {
+        "config.json": {"model_type": "internvl"},
+        "preprocessor_config.json": {"image_processor_type": "GotOcr2ImageProcessor"},
+        "processor_config.json": {"processor_class": "InternVLProcessor", "image_seq_length": 4},
+    }.items():
+        (tmp_path / file).write_text(json.dumps(content))
+    processor = load_processor(tmp_path)
+    assert (type(processor).__name__, processor.image_seq_length) == ("InternVLProcessor", 4)
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", torch.float16), ("bfloat16", torch.bfloat16)])

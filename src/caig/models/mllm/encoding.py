@@ -138,8 +138,9 @@ def _user_turn(text: str, images: int) -> dict[str, Any]:
 
 
 def _render(processor: Any, turns: Sequence[Any], *, add_generation_prompt: bool = False) -> str:
-    try:
-        return processor.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False)
+    options = {"chat_template": processor.chat_template, "add_generation_prompt": add_generation_prompt}
+    try:  # through the tokenizer: some processors look at their video part on the way
+        return processor.tokenizer.apply_chat_template(turns, tokenize=False, **options)
     except ValueError as error:
         raise CheckpointError(
             "chat template",

@@ -93,19 +93,22 @@ def save_mllm(model: Any, processor: Any, folder: Path) -> None:
 def _without_video(kind: Any, folder: Path) -> Any:
     """The processor class `kind`, of the same name, for tokenizer and image processor alone.
 
-    transformers reads from the signature of `__init__` which parts to load. The video part's settings are saved along,
-    for those who load the saved folder with transformers itself.
+    The video part's settings are saved along, for those who load the saved folder with transformers itself.
     """
 
-    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **rest: Any):
-        kind.__init__(self, image_processor, tokenizer, None, chat_template=chat_template, **rest)
+    def get_attributes(cls: Any) -> list[str]:
+        return [part for part in kind.get_attributes() if part != "video_processor"]
+
+    def arguments(cls: Any, *given: Any, **options: Any) -> list[Any]:
+        return [*kind._get_arguments_from_pretrained.__func__(cls, *given, **options), None]  # None: no video part
 
     def save_pretrained(self: Any, save_directory: Path, **rest: Any) -> None:
         kind.save_pretrained(self, save_directory, **rest)
         if settings := _video_settings(folder):
             (Path(save_directory) / VIDEO).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
-    own = {"__init__": __init__, "save_pretrained": save_pretrained, "__module__": kind.__module__}
+    parts = {"get_attributes": classmethod(get_attributes), "_get_arguments_from_pretrained": classmethod(arguments)}
+    own = {**parts, "save_pretrained": save_pretrained, "__module__": kind.__module__}
     return type(kind.__name__, (kind,), own)
 
 
