@@ -3,9 +3,11 @@
 Clicks are few and say one number a picture; a network trained on them alone does not generalise (docs/LOG.md). So every
 image token first learns to describe its own cell of the picture: where the product stands, and colours and detail at
 two scales (in the spirit of MaskFeat, Wei et al. 2022, which predicts local features). And the last token, which will
-judge, learns to sum that up over the product and over its background: the paper's first pre-training task, to describe
-the product or the background, in numbers in place of words. Targets come from the pixels and the cut-out that every
-rendered scene has beside it; neither clicks nor anything of the shop's takes part.
+judge, learns to sum that up over the product, its surroundings and the rest of the picture: the paper's first
+pre-training task, to describe product and background, in numbers in place of words. Targets come from the pixels and
+the cut-out that every rendered scene has beside it, without clicks. Honest remark: the simulated shop's shoppers look
+at such regions too (surroundings, rim), and that was known when these were chosen; its statistics themselves are not
+used.
 """
 
 from __future__ import annotations
@@ -126,7 +128,7 @@ def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor,
     Returns:
         the product's share of each small cell f32[B, grid^2, MASK_CELLS^2], 0 to 1; standardised means of light, of two
         opponent colours and log energies of two bands of the Laplacian pyramid f32[B, grid^2, CHANNELS * CELLS^2];
-        their means over the product and over all else, and the log of the product's share, f32[B, REGIONS * CHANNELS +
+        their means over each of `regions_of`, and the log of the product's share, f32[B, REGIONS * CHANNELS +
         1].
     """
     side = pictures.shape[-1]
