@@ -229,6 +229,21 @@ def test_pictures_that_were_seen_once_read_the_same(data: Path, tmp_path: Path):
     torch.testing.assert_close(network(kept.read(batch.texts, rows)), network(whole.read(batch.texts, rows)))
 
 
+def test_blanked_tokens_are_drawn_from_the_seed(data: Path, tmp_path: Path):
+    features = steps.PictureFeatures(tokens=torch.ones(4000, 3), deep=(torch.ones(4000, 3),))
+    one, again, other = (steps.blanked(features, 0.25, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one.tokens, again.tokens) and not torch.equal(one.tokens, other.tokens)
+    assert one.tokens.mean().item() == pytest.approx(0.75, abs=0.03) and set(one.tokens.sum(1).tolist()) == {0.0, 3.0}
+    assert torch.equal(one.deep[0], one.tokens)
+    network, eyes, batch, config = sequences(data, tmp_path)
+    plain = steps.losses(network, eyes, batch, config)[0]
+    assert torch.equal(steps.losses(network, eyes, batch, replace(config, patch_dropout=0.9))[0], plain), (
+        "only in training"
+    )
+    dropped = steps.losses(network.train(), eyes, batch, replace(config, patch_dropout=0.9))[0]
+    assert not torch.equal(dropped, plain)
+
+
 def test_both_orders_cancel_what_the_left_side_gains(data: Path, tmp_path: Path):
     """A head that always says left costs log 2 a pair in both orders, and much in one."""
     network, eyes, batch, config = sequences(data, tmp_path, form="joint", labels="hard")

@@ -11,7 +11,7 @@ import torch
 from caig.models.mllm import BackboneSize
 from caig.recipes import reward
 from caig.recipes.reward import Config, samples, tower
-from caig.recipes.reward.tower import CELLS, CHANNELS, MASK_CELLS, targets
+from caig.recipes.reward.tower import CELLS, CHANNELS, MASK_CELLS, regions_of, targets
 
 DATA = Path(__file__).parents[1] / "data"
 TINY = BackboneSize(
@@ -37,8 +37,17 @@ def test_product_and_background_are_summed_up_apart():
     mask[..., :32] = 1
     *_, whole = targets(mask.expand(1, 3, 64, 64), mask, grid=2)
     assert whole[0, 0].item() == pytest.approx((1 - 0.5) / 0.25, abs=0.01)
-    assert whole[0, CHANNELS].item() == pytest.approx((0 - 0.5) / 0.25, abs=0.01)
+    near, rest, rim = (whole[0, k * CHANNELS].item() for k in (1, 2, 3))
+    assert [near, rest, rim] == pytest.approx([(0 - 0.5) / 0.25] * 3, abs=0.01)
     assert whole[0, -1].item() == pytest.approx(np.log(0.5) + 2.3, abs=0.01)
+
+
+def test_regions_by_hand():
+    """A product of one pixel amid 25: a twelfth of 25 is 2, so 24 pixels are near and the rim is 2 wide."""
+    mask = torch.zeros(1, 1, 25, 25)
+    mask[..., 12, 12] = 1
+    areas = regions_of(mask)[0].sum((1, 2)).tolist()
+    assert areas == [1, 24, 600, 625 - 21**2]
 
 
 def test_tokens_are_told_of_their_own_cell():
@@ -87,6 +96,7 @@ def test_a_resumed_leg_equals_an_uncut_one(tmp_path: Path, monkeypatch: pytest.M
     assert all(torch.equal(one[name], other[name]) for name in one)
     untrained = reward.build(config(tmp_path / "none", tower_steps=0))[0].state_dict()
     changed = {name.split(".")[2] for name in one if not torch.equal(one[name], untrained[name])}
+    changed.discard("weight")  # of the language model head, which is tied to the embedding
     assert changed == {"vision_tower", "multi_modal_projector", "language_model"}
 
 

@@ -82,6 +82,8 @@ class Config:
     """lambda 2: weight of the CTR regression. Siamese, its unit is nats a click, which are small."""
     attribute_dropout: float = 0.2
     """Share of a product's attributes left out of its words; 1: none are told."""
+    patch_dropout: float = 0.0
+    """Share of a picture's tokens that a step does without; not with tune full."""
     without: tuple[Literal["title", "image"], ...] = ()
     """What the model is not to see, ever: its title, or the picture (all grey). For ablations."""
     seed: int = 0

@@ -111,6 +111,7 @@ class Batch:
     log_ctr: Tensor  # f32[N]
     weight: Tensor  # f32[N] precision of log_ctr
     votes: Tensor  # f32[J, members] weight of each product for each member of the ensemble
+    seed: int  # that drew it, and draws what is left out of it
 
     def to(self, device: torch.device) -> Batch:
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -226,6 +227,7 @@ def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> 
         log_ctr=log_ctr,
         weight=weight,
         votes=torch.tensor([votes_of(product.product.id, config) for product, _ in drawn]),
+        seed=seed,
     )
 
 

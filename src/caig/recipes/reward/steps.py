@@ -52,14 +52,22 @@ class Eyes:
         self.layout, self.blank, self.keeps = config.layout, "image" in config.without, config.tune != "full"
         self.seen: dict[tuple[int, ...], PictureFeatures] = {}
 
-    def read(self, texts: Sequence[str], rows: Sequence[Sequence[Pixels]]) -> Any:
-        """Model inputs for each text with its row of one picture or two."""
+    def read(
+        self, texts: Sequence[str], rows: Sequence[Sequence[Pixels]], *, dropout: float = 0.0, seed: int = 0
+    ) -> Any:
+        """Model inputs for each text with its row of one picture or two.
+
+        `dropout` is the share of kept image tokens that are blanked, drawn from `seed`; none where pictures are not
+        kept.
+        """
         rows = [[np.full_like(picture, GREY) for picture in row] for row in rows] if self.blank else rows
         rows = [row if len(row) == 1 else together(*row, self.layout) for row in rows]
         inputs = encode(self.processor, texts, rows, self.backbone.device)
         if not self.keeps:
             return inputs
-        return with_features(inputs, [self._see(picture) for picture in chain.from_iterable(rows)])
+        draw = torch.Generator().manual_seed(seed)
+        seen = (self._see(picture) for picture in chain.from_iterable(rows))
+        return with_features(inputs, [blanked(features, dropout, draw) for features in seen])
 
     def _see(self, picture: Pixels) -> PictureFeatures:
         key = (hash(picture.tobytes()), *picture.shape)
@@ -70,6 +78,14 @@ class Eyes:
         return self.seen[key]
 
 
+def blanked(features: PictureFeatures, dropout: float, draw: torch.Generator) -> PictureFeatures:
+    """Set each token to 0 with chance `dropout`: what is left must do (PatchDropout, Liu et al. 2022)."""
+    if not dropout:
+        return features
+    left = (torch.rand(len(features.tokens), 1, generator=draw) >= dropout).to(features.tokens)
+    return PictureFeatures(tokens=features.tokens * left, deep=tuple(layer * left for layer in features.deep))
+
+
 def losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
     """(L_CE over the batch's pairs, L_Point), scalars."""
     return (siamese_losses if config.form == "siamese" else joint_losses)(network, eyes, batch, config)
@@ -77,7 +93,9 @@ def losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Config) -> 
 
 def siamese_losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
     """Each picture once. Every member of the ensemble has losses of its own, products weighted by its `votes`."""
-    (utility,) = network(eyes.read(batch.texts, [[picture] for picture in batch.pictures]))
+    dropout = config.patch_dropout if network.training else 0.0
+    rows = [[picture] for picture in batch.pictures]
+    (utility,) = network(eyes.read(batch.texts, rows, dropout=dropout, seed=batch.seed))
     b = batch.to(utility.device)
     pairs, points = [], []
     for own, votes in zip(utility.unbind(1), b.votes.unbind(1), strict=True):
@@ -96,7 +114,9 @@ def joint_losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Confi
     orders = [(batch.first, batch.second), (batch.second, batch.first)][: 1 + config.both_orders]
     left, right = (torch.cat(side) for side in zip(*orders, strict=True))
     rows = [[batch.pictures[a], batch.pictures[b]] for a, b in zip(left.tolist(), right.tolist(), strict=True)]
-    logits, regressed = network(eyes.read([batch.texts[a] for a in left.tolist()], rows))
+    dropout = config.patch_dropout if network.training else 0.0
+    texts = [batch.texts[a] for a in left.tolist()]
+    logits, regressed = network(eyes.read(texts, rows, dropout=dropout, seed=batch.seed))
     b = batch.to(logits.device)
     margin = (logits[:, 0] - logits[:, 1]).unflatten(0, (len(orders), -1))
     margin = (margin[0] - margin[1]) / 2 if config.both_orders else margin[0]

@@ -3,9 +3,11 @@
 Clicks are few and say one number a picture; a network trained on them alone does not generalise (docs/LOG.md). So every
 image token first learns to describe its own cell of the picture: where the product stands, and colours and detail at
 two scales (in the spirit of MaskFeat, Wei et al. 2022, which predicts local features). And the last token, which will
-judge, learns to sum that up over the product and over its background: the paper's first pre-training task, to describe
-the product or the background, in numbers in place of words. Targets come from the pixels and the cut-out that every
-rendered scene has beside it; neither clicks nor anything of the shop's takes part.
+judge, learns to sum that up over the product, its surroundings and the rest of the picture: the paper's first
+pre-training task, to describe product and background, in numbers in place of words. Targets come from the pixels and
+the cut-out that every rendered scene has beside it, without clicks. Honest remark: the simulated shop's shoppers look
+at such regions too (surroundings, rim), and that was known when these were chosen; its statistics themselves are not
+used.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ CHANNELS = 5  # light, red-green, yellow-blue, fine detail, coarse detail
 OUTPUTS = MASK_CELLS**2 + CHANNELS * CELLS**2
 MASK_WEIGHT = 3.0
 LR, BATCH = 2e-3, 16
+REGIONS, RIM = 4, 12  # a twelfth of the side is near the product, or near the rim
 TYPICAL_SIZE = 2.3  # minus the log of the share of a picture that its product covers
 # Mean and deviation of each channel over rendered scenes, in round numbers.
 CENTRE, SCALE = torch.tensor([0.5, 0, 0, -8, -6]), torch.tensor([0.25, 0.15, 0.15, 2, 2])
@@ -88,7 +91,7 @@ def learner(config: Config, network: RewardNetwork) -> nn.ModuleDict:
     width = width_of(network.backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "description"))
-        heads = {"cells": nn.Linear(width, OUTPUTS), "whole": nn.Linear(width, 2 * CHANNELS + 1)}
+        heads = {"cells": nn.Linear(width, OUTPUTS), "whole": nn.Linear(width, REGIONS * CHANNELS + 1)}
     return nn.ModuleDict({"core": core(network.backbone), **heads}).to(network.backbone.device)
 
 
@@ -125,7 +128,8 @@ def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor,
     Returns:
         the product's share of each small cell f32[B, grid^2, MASK_CELLS^2], 0 to 1; standardised means of light, of two
         opponent colours and log energies of two bands of the Laplacian pyramid f32[B, grid^2, CHANNELS * CELLS^2];
-        their means over the product and over all else, and the log of the product's share, f32[B, 2 * CHANNELS + 1].
+        their means over each of `regions_of`, and the log of the product's share, f32[B, REGIONS * CHANNELS +
+        1].
     """
     side = pictures.shape[-1]
     light = torch.einsum("bchw,c->bhw", pictures, LIGHT)[:, None]
@@ -138,11 +142,19 @@ def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor,
     found = torch.cat([F.avg_pool2d(colours, cell), *(e.add(1e-5).log() for e in energy)], 1)
     found = (found - CENTRE.view(1, -1, 1, 1)) / SCALE.view(1, -1, 1, 1)
     share = F.avg_pool2d(masks, side // (grid * MASK_CELLS))
-    inside = F.avg_pool2d(masks, cell)
-    areas = torch.cat([inside, 1 - inside], 1) + 1e-4
+    areas = F.avg_pool2d(regions_of(masks), cell) + 1e-4
     regions = torch.einsum("brhw,bchw->brc", areas / areas.sum((2, 3), keepdim=True), found).flatten(1)
     size = (masks.mean((1, 2, 3)) + 1e-3).log()[:, None] + TYPICAL_SIZE
     return _by_token(share, grid), _by_token(found, grid), torch.cat([regions, size], 1)
+
+
+def regions_of(masks: Tensor) -> Tensor:
+    """f32[B, REGIONS, S, S] of f32[B, 1, S, S]: the product, its near surroundings, all else, the picture's rim."""
+    width = masks.shape[-1] // RIM
+    near = F.max_pool2d(masks, 2 * width + 1, stride=1, padding=width)
+    rim = torch.ones_like(masks)
+    rim[..., width:-width, width:-width] = 0
+    return torch.cat([masks, near - masks, 1 - near, rim * (1 - masks)], 1)
 
 
 def read_views(config: Config, side: int) -> Views:
