@@ -128,9 +128,7 @@ def test_a_real_server_paints_beside_its_answers(tmp_path: Path) -> None:
     """Started by the command, with a painter of its own that is niced, does a job, and ends with the server."""
     folder, base = tmp_path / "service", "http://127.0.0.1:18765"
     fakes = {"prompt": "Prompts", "background": "Backgrounds", "reward": "Rewards"}
-    models = [
-        word for role, fake in fakes.items() for word in (f"--{role}-model", f"python:tests.cli.cli_fakes:{fake}")
-    ]
+    models = [f"--{role}-model=python:tests.cli.cli_fakes:{name}" for role, name in fakes.items()]
     command = [sys.executable, "-m", "caig", "serve", "--folder", str(folder), "--port", "18765", *models]
     server = subprocess.Popen(command)
     key = Keys(folder).make("admin", "tester")

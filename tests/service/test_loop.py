@@ -63,7 +63,7 @@ def test_shares_follow_clicks_and_a_proven_arm_is_promoted(start: Start, monkeyp
     decisions = [allocation.decide(0) for _ in range(3000)]
     kinds = [("click" if d.creative_id == good and k % 2 else "impression", d) for k, d in enumerate(decisions)]
     ledger.record([Event(kind=kind, at=1, decision=d) for kind, d in kinds])  # type: ignore[arg-type]
-    service.client.portal.call(service.state.refresh, allocation.campaign)  # type: ignore[union-attr]
+    service.client.portal.call(service.state.refresh, allocation.campaign, 0.0)  # type: ignore[union-attr]
     shares = service.call("GET", f"/v1/campaigns/{campaign}/policy")["probabilities"]
     assert shares[good] == pytest.approx(0.7)
     stats = service.call("GET", f"/v1/campaigns/{campaign}/stats")
