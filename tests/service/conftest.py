@@ -20,9 +20,6 @@ from caig.service.config import Config
 from caig.service.painter import Painter
 from caig.service.state import State
 from tests.cli.cli_fakes import Backgrounds, Prompts, Rewards
-from tests.databases import database, postgres_server
-
-__all__ = ["database", "postgres_server"]
 
 
 @dataclass(frozen=True)
