@@ -4,6 +4,7 @@ VENV ?= .venv
 OUT ?= out/$(if $(filter scenes,$(MAKECMDGOALS)),scenes,demo)
 PRODUCTS ?= 1200
 SCENES ?= 4000
+PLATES ?= 360
 JOBS ?= 1
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
@@ -17,7 +18,7 @@ help:
 	@echo "make test-slow  the slow tests too      make test-gpu  the tests that need CUDA"
 	@echo "make postgres   install PostgreSQL for the tests, where that is possible (make test does it)"
 	@echo "make lint       ruff and mypy only      make format    let ruff write the format"
-	@echo "make scenes     render training scenes with Blender in $(OUT) (needs Python 3.11; PRODUCTS, SCENES, JOBS)"
+	@echo "make scenes     render training scenes with Blender in $(OUT) (needs Python 3.11; PRODUCTS, SCENES, PLATES, JOBS)"
 	@echo "make scenes-test  the renderer's tests, the slow one included"
 	@echo "make clean      remove $(VENV) and caches"
 
@@ -52,7 +53,7 @@ format: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format .
 
 scenes: scenes/.venv/installed
-	scenes/.venv/bin/caig-scenes --products $(PRODUCTS) --scenes $(SCENES) --jobs $(JOBS) --out $(OUT)
+	scenes/.venv/bin/caig-scenes --products $(PRODUCTS) --scenes $(SCENES) --plates $(PLATES) --jobs $(JOBS) --out $(OUT)
 
 scenes-test: scenes/.venv/installed
 	cd scenes && .venv/bin/python -m pytest

@@ -4,7 +4,7 @@ import json
 from collections import Counter, defaultdict
 
 import pytest
-from caig_scenes.plan import APERTURES, SIZES, blur_of, plan_product, plan_scene
+from caig_scenes.plan import APERTURES, PLATE_SIZES, SIZES, blur_of, plan_plate, plan_product, plan_scene
 from caig_scenes.vocabulary import ADJACENT, vocabulary, vocabulary_file
 
 PRODUCTS = [plan_product(0, number) for number in range(1200)]
@@ -64,3 +64,13 @@ def test_scenes_vary() -> None:
     assert any(scene["raised"] for scene in SCENES)
     assert len({caption for scene in SCENES for caption in scene["captions"]}) > 4400
     assert all(0.25 <= scene["take"]["height"] <= 0.8 for scene in SCENES)
+
+
+def test_settings_and_lights_of_plates_take_turns() -> None:
+    settings = vocabulary()["settings"]
+    plates = [plan_plate(0, number, 1200) for number in range(9 * len(settings))]
+    assert [plate["setting"] for plate in plates[: len(settings)]] == list(settings)
+    for name, row in settings.items():
+        assert {plate["lighting"] for plate in plates if plate["setting"] == name} == set(row["lights"])
+    assert {tuple(plate["size"]) for plate in plates} == set(PLATE_SIZES)
+    assert {plate["pose"] for plate in plates} == {"standing"} and plates[5] == plan_plate(0, 5, 1200)

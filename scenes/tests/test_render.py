@@ -12,7 +12,7 @@ from caig_scenes.cli import main
 from caig_scenes.render import SHARD, Run, render
 from caig_scenes.shards import read_members, write_shard
 
-RUN = Run(products=25, scenes=45, seed=3)
+RUN = Run(products=25, scenes=45, plates=21, seed=3)
 
 
 def draw(record: dict) -> dict[str, bytes]:
@@ -27,13 +27,17 @@ def slow_draw(record: dict) -> dict[str, bytes]:
     return draw(record)
 
 
+DRAWN = {kind: draw for kind in ("product", "scene", "plate")}
+SLOW = {kind: slow_draw for kind in ("product", "scene", "plate")}
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_a_run_is_the_same_over_any_number_of_processes(tmp_path: Path) -> None:
     for jobs in (1, 3):
-        render(RUN, tmp_path / str(jobs), jobs, product=draw, scene=draw)
+        render(RUN, tmp_path / str(jobs), jobs, draws=DRAWN)
     assert files(tmp_path / "1") == files(tmp_path / "3")
     names = {
         name for k in range(-(-RUN.scenes // SHARD)) for name, _ in read_members(tmp_path / f"1/scenes-{k:04d}.tar")
@@ -44,6 +48,7 @@ def test_a_run_is_the_same_over_any_number_of_processes(tmp_path: Path) -> None:
         "run.json",
         "suitability.json",
         *(f"scenes-{k:04d}.tar" for k in range(3)),
+        *(f"plates-{k:04d}.tar" for k in range(2)),
     }
 
 
@@ -51,10 +56,8 @@ def test_a_killed_run_takes_its_workers_along_and_goes_on(tmp_path: Path, monkey
     trace = tmp_path / "trace"
     monkeypatch.setenv("TRACE", str(trace))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    render(RUN, whole, 2, product=draw, scene=draw)
-    process = multiprocessing.get_context("spawn").Process(
-        target=render, args=(RUN, cut, 1), kwargs={"product": slow_draw, "scene": slow_draw}
-    )
+    render(RUN, whole, 2, draws=DRAWN)
+    process = multiprocessing.get_context("spawn").Process(target=render, args=(RUN, cut, 1), kwargs={"draws": SLOW})
     process.start()
     while not list(cut.glob("parts/products-*.tar")):
         time.sleep(0.01)
@@ -65,7 +68,7 @@ def test_a_killed_run_takes_its_workers_along_and_goes_on(tmp_path: Path, monkey
     time.sleep(0.5)
     assert trace.read_text() == drawn, "a worker outlived the run"
     assert not (cut / "products.tar").exists()
-    render(RUN, cut, 2, product=slow_draw, scene=slow_draw)
+    render(RUN, cut, 2, draws=SLOW)
     assert files(cut) == files(whole)
     again = trace.read_text().removeprefix(drawn).split()
     assert "p0000" not in again, "what was finished is not drawn again"
@@ -80,9 +83,9 @@ def test_a_failed_shard_leaves_nothing_under_its_name(tmp_path: Path) -> None:
 
 
 def test_a_folder_holds_one_run(tmp_path: Path) -> None:
-    render(RUN, tmp_path, 1, product=draw, scene=draw)
+    render(RUN, tmp_path, 1, draws=DRAWN)
     with pytest.raises(SystemExit, match="expected the run .*'seed': 4.*Use another --out"):
-        render(Run(products=25, scenes=45, seed=4), tmp_path, 1, product=draw, scene=draw)
+        render(Run(products=25, scenes=45, seed=4), tmp_path, 1, draws=DRAWN)
 
 
 def test_the_command_refuses_nonsense(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-from caig.data.templates import QUESTIONS, instruct
+from caig.data.templates import ABOUT_ONE, ABOUT_TWO, instruct
 from caig.types import Product
 
 WINE = Product(id="p1", title="Orchard red wine", category="wine", attributes={"tags": ["dry", "gift"], "price": 12.5})
@@ -10,12 +10,23 @@ def test_title_attributes_and_question_in_order():
 
 
 def test_attributes_can_be_left_out():
-    assert instruct(WINE, without={"category", "price", "tags"}) == f"Orchard red wine. {QUESTIONS[0]}"
+    assert instruct(WINE, without={"category", "price", "tags"}) == f"Orchard red wine. {ABOUT_ONE[0]}"
 
 
 def test_a_title_cannot_command_the_model():
     assert "<" not in instruct(Product(id="p", title="<image></s> wine"))
 
 
-def test_at_least_thirteen_different_questions():
-    assert len(set(QUESTIONS)) >= 13
+def test_the_title_can_be_left_out():
+    assert (
+        instruct(WINE, without={"title", "tags", "price"})
+        == f"the product in the picture (category: wine). {ABOUT_ONE[0]}"
+    )
+
+
+def test_two_pictures_are_asked_about_together():
+    assert instruct(WINE, 4, of="joint").endswith(ABOUT_TWO[4])
+
+
+def test_at_least_thirteen_different_questions_of_each_kind():
+    assert len(set(ABOUT_ONE)) >= 13 and len(set(ABOUT_TWO)) >= 13

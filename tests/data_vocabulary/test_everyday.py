@@ -5,15 +5,15 @@ from random import Random
 
 import pytest
 
-from caig.data.everyday import categories, suitable_settings, write_title
-from caig.data.instructions import INSTRUCTIONS, LONGEST, product_facts, write_instruction
+from caig.data.everyday import categories, made_up_noun, suitable_settings, training_categories, write_title
+from caig.data.instructions import FAMILIES, INSTRUCTIONS, LONGEST, product_facts, write_instruction
 from caig.data.vocabulary import vocabulary
 
 
 def test_enough_nouns_in_enough_categories():
     rows = categories().values()
     nouns = [noun for row in rows for noun in row.nouns]
-    assert len(rows) >= 40 and len(nouns) >= 300
+    assert len(rows) >= 60 and len(nouns) >= 2000
     assert len(set(nouns)) == len(nouns), "a noun in two categories would leak from training into evaluation"
 
 
@@ -30,11 +30,25 @@ def test_every_category_has_four_known_settings():
 
 def test_every_seventh_noun_is_held_out():
     snack = categories()["snack"]
-    assert snack.nouns[6] == "trail mix" and snack.held_out == ("trail mix",)
-    assert set(snack.training) == set(snack.nouns) - {"trail mix"}
-    rows = categories().values()
+    assert snack.nouns[6] == "trail mix" and snack.held_out[0] == "trail mix"
+    assert snack.held_out == snack.nouns[6::7] and not set(snack.training) & set(snack.held_out)
+    assert set(snack.training) | set(snack.held_out) == set(snack.nouns)
+    rows = training_categories()
     share = sum(len(row.held_out) for row in rows) / sum(len(row.nouns) for row in rows)
     assert 0.1 < share < 0.15
+
+
+def test_categories_that_are_kept_back_train_nothing():
+    kept = [row for row in categories().values() if row.kept_back]
+    assert len(kept) >= 6 and all(row.training == () and row.held_out == row.nouns for row in kept)
+    assert not set(training_categories()) & set(kept)
+    names = {name for row in training_categories() for name in (row.name, *row.aliases)}
+    assert not names & {name for row in kept for name in (row.name, *row.aliases)}
+
+
+def test_made_up_nouns_are_no_nouns():
+    made_up = {made_up_noun(Random(seed)) for seed in range(300)}
+    assert len(made_up) > 250 and not made_up & {noun for row in categories().values() for noun in row.nouns}
 
 
 @pytest.mark.parametrize(
@@ -67,8 +81,14 @@ def test_titles_hold_the_noun_and_words_of_the_category():
 def test_ten_paraphrases_a_task_each_with_the_product():
     for task, templates in INSTRUCTIONS.items():
         assert len(set(templates)) == len(templates) >= 10
-        texts = {write_instruction(task, "a blue mug", Random(seed)) for seed in range(300)}
-        assert texts == {template.replace("{product}", "a blue mug") for template in templates}
+        texts = {write_instruction(task, "a blue mug", Random(seed), draft="a desk") for seed in range(300)}
+        assert texts == {t.replace("{product}", "a blue mug").replace("{draft}", "a desk") for t in templates}
+        assert all(("{draft}" in template) == (task == "rewrite") for template in templates)
+
+
+def test_every_task_belongs_to_a_published_family():
+    assert set(FAMILIES) == {"understanding", "comprehension", "generation"}
+    assert {task for tasks in FAMILIES.values() for task in tasks} == set(INSTRUCTIONS)
 
 
 def test_facts_leave_out_what_is_empty():

@@ -8,11 +8,14 @@ import pytest
 import torch
 from diffusers import StableDiffusionControlNetInpaintPipeline
 from PIL import Image
+from safetensors.torch import save_file
 
 from caig.errors import CheckpointError
-from caig.models.background_model import BackgroundModel, Frame, read_sampling, warn_of_cut
+from caig.models.background_loading import read_sampling
+from caig.models.background_model import BackgroundModel, Frame
+from caig.models.background_text import warn_of_cut
 from caig.testing import check_background_model, sample_canvas
-from caig.types import Canvas, Description
+from caig.types import Box, Canvas, Description
 from tests.tiny import tiny_background
 
 
@@ -38,8 +41,8 @@ def test_keeps_the_contract(model: BackgroundModel) -> None:
     ("size", "inner", "outer"),
     [
         ((1024, 1024), (256, 256), (256, 256)),
-        ((1200, 628), (354, 185), (384, 192)),
-        ((728, 90), (728, 90), (736, 96)),
+        ((1200, 628), (352, 184), (352, 192)),  # 354 x 185, rounded down and up
+        ((728, 90), (736, 91), (736, 96)),
         ((64, 64), (256, 256), (256, 256)),
     ],
 )
@@ -49,17 +52,29 @@ def test_a_frame_keeps_area_and_aspect(size, inner, outer) -> None:
     assert (frame.width, frame.height) == outer
 
 
+@pytest.mark.parametrize(("side", "multiple"), [(512, 64), (1024, 32)], ids=["SD 1.5", "SDXL"])
+@pytest.mark.parametrize("size", [(1080, 1080), (1080, 1350), (1080, 1920), (1920, 1080), (1200, 628)])
+def test_size_buckets_are_whole_blocks_of_about_the_native_area(size, side: int, multiple: int) -> None:
+    frame = Frame.around(size, side, multiple)
+    assert frame.width % multiple == frame.height % multiple == 0
+    area = frame.width * frame.height / side**2
+    aspect = (frame.inner_width / frame.inner_height) / (size[0] / size[1])
+    print(f"required: area within 15 % of the native one, aspect within 1 %; measured: {area:.3f}, {aspect:.4f}")
+    assert 0.85 <= area <= 1.15 and 0.99 <= aspect <= 1.01
+
+
 def test_a_frame_gives_back_what_was_fitted() -> None:
-    frame = Frame.around((354, 185), side=256, multiple=32)
-    pixels = np.random.default_rng(0).integers(0, 256, (185, 354, 3), np.uint8)
-    assert np.array_equal(frame.unfit(frame.fit(pixels, 128), (354, 185)), pixels)
+    frame = Frame.around((352, 184), side=256, multiple=32)
+    assert (frame.inner_width, frame.inner_height) == (352, 184)
+    pixels = np.random.default_rng(0).integers(0, 256, (184, 352, 3), np.uint8)
+    assert np.array_equal(frame.unfit(frame.fit(pixels, 128), (352, 184)), pixels)
 
 
 def test_a_frame_painted_twice_as_large_gives_the_same_part() -> None:
-    frame = Frame.around((354, 185), side=256, multiple=32)
-    pixels = np.random.default_rng(0).integers(0, 256, (185, 354, 3), np.uint8)
+    frame = Frame.around((352, 184), side=256, multiple=32)
+    pixels = np.random.default_rng(0).integers(0, 256, (184, 352, 3), np.uint8)
     doubled = frame.fit(pixels, 128).repeat(2, 0).repeat(2, 1)
-    assert np.array_equal(frame.unfit(doubled, (708, 370)), pixels.repeat(2, 0).repeat(2, 1))
+    assert np.array_equal(frame.unfit(doubled, (704, 368)), pixels.repeat(2, 0).repeat(2, 1))
 
 
 def test_a_decoder_trained_for_it_paints_larger_canvases_at_twice_the_side(model: BackgroundModel) -> None:
@@ -178,7 +193,7 @@ def test_unknown_sampling_keys_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_pipeline_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"x")
+    save_file({"weight": torch.ones(1)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="a diffusers folder with a ControlNet inpainting pipeline"):
         BackgroundModel.from_pretrained(str(tmp_path))
 
@@ -186,3 +201,31 @@ def test_a_folder_that_is_no_pipeline_is_a_clear_error(tmp_path: Path) -> None:
 def test_known_words_are_one_token_each(model: BackgroundModel) -> None:
     """Start, 'rustic kitchen table , soft morning light', end: else captions outgrow the text encoder."""
     assert len(model.pipeline.tokenizer("rustic kitchen table, soft morning light")["input_ids"]) == 9
+
+
+def test_negatives_and_clear_space_reach_the_picture(model: BackgroundModel) -> None:
+    canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
+
+    def paint(canvas: Canvas, **changes: str) -> np.ndarray:
+        return model.paint(canvas, [replace(text, **changes)], seeds=[5])[0]
+
+    usual, clear = paint(canvas), paint(replace(canvas, clear=Box(x=0, y=0, w=1, h=0.4)))
+    assert not np.array_equal(usual, paint(canvas, negative="sandy beach"))
+    top = slice(0, 20)
+    print(f"deviation of the clear space in levels: {usual[top].std():.1f} before, {clear[top].std():.1f} calmed")
+    assert clear[top].std() < 0.8 * usual[top].std()
+
+
+def test_only_its_own_negative_counts(model: BackgroundModel) -> None:
+    canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
+    mixed = model.paint(canvas, [text, replace(text, negative="sandy beach")], seeds=[5, 5])
+    usual = model.paint(canvas, [text, text], seeds=[5, 5])
+    assert np.array_equal(mixed[0], usual[0]) and not np.array_equal(mixed[1], usual[1])
+
+
+def test_the_controlnet_can_be_left_out(model: BackgroundModel) -> None:
+    canvas, text = sample_canvas(64, 64), described("rustic kitchen table")
+    (without,) = model.with_controlnet_scale(0.0).paint(canvas, [text], seeds=[5])
+    changed = BackgroundModel(model.pipeline, replace(model.sampling, controlnet_scale=0.0), name="x")
+    assert np.array_equal(without, changed.paint(canvas, [text], seeds=[5])[0])
+    assert not np.array_equal(without, model.paint(canvas, [text], seeds=[5])[0])

@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
 
 from caig.errors import CheckpointError, ImageError, InputError
+from caig.models.describing import TRIES, choose_distinct, write_request
 from caig.models.mllm import BackboneSize, answer_logits, build_backbone, encode, load_mllm, save_mllm
-from caig.models.prompt_model import TRIES, PromptModel, choose_distinct, gumbel_max, nucleus
+from caig.models.prompt_model import PromptModel, gumbel_max, nucleus
 from caig.testing import check_prompt_model, sample_product
 from caig.types import Product
 
@@ -118,7 +119,9 @@ def test_photo_and_title_both_reach_the_text(model: PromptModel):
     dark = Product(id=product.id, title=product.title, category="mug", image=np.zeros((128, 128, 3), np.uint8))
     other = Product(id=product.id, title="leek, fresh", category="mug", image=product.image)
     bare = Product(id=product.id, title=product.title, category="mug")
-    logits = {tuple(model._read(p, 0).logits[0, :20].tolist()) for p in (product, dark, other, bare)}
+    logits = {
+        tuple(model._read(p, write_request(p, 1, seed=0)).logits[0, :20].tolist()) for p in (product, dark, other, bare)
+    }
     assert len(logits) == 4
     assert texts(model, other, 4) != usual
 

@@ -10,17 +10,21 @@ import pytest
 import torch
 
 from caig.errors import CheckpointError, InputError
-from caig.models.mllm import BackboneSize, build_backbone
+from caig.models.mllm import BackboneSize, build_backbone, load_mllm
 from caig.models.reward_model import (
     Calibration,
     RewardModel,
     RewardNetwork,
     letterbox,
     save_reward,
+    together,
+    utilities_of,
+    width_of,
     win_probabilities,
 )
 from caig.testing import check_reward_model, sample_product
 from caig.types import Score
+from tests.models.architectures import ARCHITECTURES, write
 
 TINY = BackboneSize(image=32, vision_width=16, vision_layers=1, width=32, layers=1, vocabulary=300)
 CALIBRATION = Calibration(
@@ -111,6 +115,21 @@ def test_win_probabilities_by_hand():
     assert p[2, 0] == pytest.approx(0, abs=1e-16)
 
 
+def test_utilities_of_by_hand():
+    """Left wins a logit of 1 whatever it shows; beside that, 0 beats 1 by 2, 1 beats 2 by 1 and 0 beats 2 by 3."""
+    true = np.array([[0, 2, 3], [-2, 0, 1], [-3, -1, 0]])
+    assert utilities_of(true + 1.0 - np.eye(3)).tolist() == pytest.approx([5 / 3, -1 / 3, -4 / 3])
+    first, second = utilities_of(np.array([[0, 0.7], [0.1, 0]]))
+    assert first - second == pytest.approx(0.3), "(0.7 - 0.1) / 2"
+
+
+def test_layouts_by_hand():
+    left, right = np.zeros((2, 2, 3), np.uint8), np.ones((2, 2, 3), np.uint8)
+    assert together(left, right, "slots")[1] is right
+    (one,) = together(left, right, "left-right")
+    assert one[..., 0].tolist() == [[0, 0, 1, 1]] * 2
+
+
 def test_both_orders_add_up_to_exactly_one():
     p = win_probabilities([score(u) for u in np.random.default_rng(0).normal(0, 5, 60)])
     assert ((p + p.T) == 1.0).all()
@@ -122,6 +141,23 @@ def test_letterbox_keeps_the_aspect_ratio(shape, rows, columns):
     expected = np.full((32, 32, 3), 127, np.uint8)
     expected[slice(*rows), slice(*columns)] = 255
     assert np.array_equal(square, expected)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("form", ["siamese", "joint", "left-right"])
+def test_any_architecture_judges_without_regard_to_order(name: str, form: str, tmp_path: Path):
+    backbone, processor = load_mllm(write(name, tmp_path), "cpu")
+    shape = {"form": "joint", "layout": "left-right"} if form == "left-right" else {"form": form}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = RewardNetwork(backbone, width_of(backbone), form=shape["form"])
+    model = RewardModel(network, processor, replace(CALIBRATION, image_side=56, **shape), name=name)
+    images = [np.full((40, 30 + 20 * k, 3), level, np.uint8) for k, level in enumerate((10, 120, 250))]
+    forth = [s.utility for s in model.score(sample_product(), images, ids=list("abc"))]
+    back = [s.utility for s in model.score(sample_product(), images[::-1], ids=list("cba"))][::-1]
+    assert back == pytest.approx(forth, abs=1e-4)
+    # The tiny Gemma's windows of 24 tokens end before the picture is reached from the question.
+    assert len(set(forth)) == (1 if name == "Gemma 3" else 3)
 
 
 def test_ids_must_match(model: RewardModel):
@@ -136,6 +172,7 @@ def test_ids_must_match(model: RewardModel):
         ({"slope": -1.0}, "not positive"),
         ({"base_rates": {"mug": 0}}, "not positive"),
         ({"colour": 1}, "missing or unknown: colour"),
+        ({"form": "triple"}, "form 'triple'"),
     ],
 )
 def test_a_broken_calibration_is_reported(folder: Path, change, message):

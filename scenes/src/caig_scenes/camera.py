@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import bpy
 import numpy as np
+from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 from numpy.typing import NDArray
 
@@ -68,6 +69,13 @@ def _inside(wanted: float, half: float, edge: float) -> float:
     """The place nearest to `wanted` at which a product of `half` its size stays within ±`edge`, less a margin."""
     room = max(0.0, edge - half - MARGIN)
     return min(max(wanted, -room), room)
+
+
+def box_in_picture(scene: bpy.types.Scene, objects: Sequence[bpy.types.Object]) -> list[float]:
+    """Left, top, right, bottom of the objects in the picture, each a share of its width or height from the top left."""
+    seen = [world_to_camera_view(scene, scene.camera, Vector(point)) for point in corners(objects)]
+    across, up = [point.x for point in seen], [point.y for point in seen]
+    return [round(value, 4) for value in (min(across), 1 - max(up), max(across), 1 - min(up))]
 
 
 def corners(objects: Sequence[bpy.types.Object]) -> NDArray[np.float64]:

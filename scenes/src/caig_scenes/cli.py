@@ -20,14 +20,19 @@ def main(arguments: list[str] | None = None) -> None:
         prog="caig-scenes", description=__doc__, epilog="caig-scenes sheet DIR SHEET.jpg makes a contact sheet."
     )
     parser.add_argument("--products", type=_count, default=1200, help="how many products (1200)")
-    parser.add_argument("--scenes", type=_count, default=4000, help="how many scenes of them (4000)")
+    parser.add_argument("--scenes", type=_number, default=4000, help="how many scenes of them (4000)")
+    parser.add_argument("--plates", type=_number, default=0, help="how many scenes without their product (0)")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of products.tar, scenes-*.tar and suitability.json"
+        "--out",
+        type=Path,
+        required=True,
+        help="folder of the archives and suitability.json",
     )
     parser.add_argument("--jobs", type=_count, default=1, help="processes, each of one thread (1)")
     parser.add_argument("--seed", type=int, default=0, help="what all chance comes from (0)")
     options = parser.parse_args(arguments)
-    render(Run(products=options.products, scenes=options.scenes, seed=options.seed), options.out, options.jobs)
+    run = Run(products=options.products, scenes=options.scenes, plates=options.plates, seed=options.seed)
+    render(run, options.out, options.jobs)
 
 
 def _sheet(arguments: list[str]) -> None:
@@ -37,6 +42,13 @@ def _sheet(arguments: list[str]) -> None:
     parser.add_argument("--count", type=_count, default=40, help="how many scenes (40)")
     options = parser.parse_args(arguments)
     make_sheet(options.folder, options.file, options.count)
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text}")
+    return number
 
 
 def _count(text: str) -> int:

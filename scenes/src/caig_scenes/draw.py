@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from mathutils import Matrix
 from PIL import Image
 
 from caig_scenes.backdrops import BACKDROPS
-from caig_scenes.camera import Shot, corners, place_camera
+from caig_scenes.camera import Shot, box_in_picture, corners, place_camera
 from caig_scenes.colors import NAMED, mix, rgb
 from caig_scenes.floors import lay_floor
 from caig_scenes.lights import set_light, set_neutral_light
@@ -27,7 +28,7 @@ from caig_scenes.stage import empty_stage, expose, take
 from caig_scenes.still_life import lay_podium
 
 PRODUCT_SIZE = 288
-SAMPLES, NEUTRAL_SAMPLES = 14, 6
+SAMPLES, PLATE_SAMPLES, NEUTRAL_SAMPLES = 14, 8, 6
 LEAN = 0.17  # radians that a leaning product tips back
 
 
@@ -42,6 +43,27 @@ def draw_product(record: dict[str, Any]) -> dict[str, bytes]:
 
 def draw_scene(record: dict[str, Any]) -> dict[str, bytes]:
     """`image.webp`: the whole picture; `product.webp`: RGBA, the same product, pose and camera under neutral light."""
+    scene, objects = _set(record, SAMPLES)
+    picture = take(scene).convert("RGB")
+    kept = set(objects)
+    for thing in bpy.data.objects:
+        thing.hide_render = thing not in kept and thing.type != "CAMERA"
+    scene.camera.data.dof.use_dof = False
+    return {"image.webp": _webp(picture, 93), "product.webp": _webp(_neutral(scene), 92)}
+
+
+def draw_plate(record: dict[str, Any]) -> dict[str, bytes]:
+    """`image.webp`: the picture without the product; `stand.json`: where it would stand, as shares of width and height
+    from the top left."""
+    scene, objects = _set(record, PLATE_SAMPLES)
+    for thing in objects:
+        thing.hide_render = True
+    stand = dict(zip(("left", "top", "right", "bottom"), box_in_picture(scene, objects), strict=True))
+    return {"image.webp": _webp(take(scene).convert("RGB"), 90), "stand.json": json.dumps(stand).encode()}
+
+
+def _set(record: dict[str, Any], samples: int) -> tuple[bpy.types.Scene, list[bpy.types.Object]]:
+    """The lit scene with its camera, and the product's objects in it."""
     scene = empty_stage(*record["size"])
     how, rng = record["take"], chance(record["product"]["seed"], "set", record["id"])
     objects = build(record["product"])
@@ -50,27 +72,11 @@ def draw_scene(record: dict[str, Any]) -> dict[str, bytes]:
     mood = Mood(rng, rgb(NAMED[record["product"]["color"]]), float(np.abs(cloud[:, :2]).max()))
     _furnish(record, mood, objects, cloud)
     seen = _surround(record, mood)
-    place_camera(
-        scene,
-        objects,
-        Shot(
-            lens=how["lens"],
-            pitch=how["pitch"],
-            yaw=how["yaw"],
-            height=how["height"],
-            across=how["across"],
-            up=how["up"],
-            aperture=record["aperture"],
-        ),
-    )
+    shot = {name: how[name] for name in ("lens", "pitch", "yaw", "height", "across", "up")}
+    place_camera(scene, objects, Shot(**shot, aperture=record["aperture"]))
     exposure = set_light(record["lighting"], *seen, rng)
-    expose(scene, samples=SAMPLES, look="AgX", exposure=0.55 + exposure, transparent=False)
-    picture = take(scene).convert("RGB")
-    kept = set(objects)
-    for thing in bpy.data.objects:
-        thing.hide_render = thing not in kept and thing.type != "CAMERA"
-    scene.camera.data.dof.use_dof = False
-    return {"image.webp": _webp(picture, 93), "product.webp": _webp(_neutral(scene), 92)}
+    expose(scene, samples=samples, look="AgX", exposure=0.55 + exposure, transparent=False)
+    return scene, objects
 
 
 def _neutral(scene: bpy.types.Scene) -> Image.Image:

@@ -24,6 +24,7 @@ SIZES = {
     (320, 256): 3, (256, 320): 2,
 }  # fmt: skip
 APERTURES = {0.1: 3, 0.2: 4, 0.5: 3, 4.0: 2}  # f-stops in Blender's units: caig's captions name them by their blur
+PLATE_SIZES = {(512, 512): 3, (640, 400): 1, (400, 640): 1}
 POSE_SHARE = 0.25  # of the scenes of a product that can lie or lean
 
 
@@ -39,6 +40,10 @@ def product_id(number: int) -> str:
 
 def scene_id(number: int) -> str:
     return f"s{number:06d}"
+
+
+def plate_id(number: int) -> str:
+    return f"b{number:06d}"
 
 
 def plan_product(seed: int, number: int) -> dict[str, Any]:
@@ -66,24 +71,49 @@ def _short(noun: str) -> str:
 def plan_scene(seed: int, number: int, products: int) -> dict[str, Any]:
     """The record of one scene with one of the first `products` products: its factors, captions, and how it is taken."""
     rng = chance(seed, "scene", number)
-    words = vocabulary()
     product = plan_product(seed, rng.randrange(products))
-    setting = rng.choice(list(words["settings"]))
-    row = words["settings"][setting]
-    factors = {
-        part: rng.choice(row[f"{part}s" if part != "props" else "props"])
-        for part in ("floor", "backdrop", "props", "light")
-    }
-    poses = words["categories"][product["category"]]["poses"]
+    setting = rng.choice(list(vocabulary()["settings"]))
+    factors = _factors(rng, setting)
+    poses = vocabulary()["categories"][product["category"]]["poses"]
     raised = rng.uniform(0.25, 0.7) if factors["props"] == "podium" else 0.0
     others = [pose for pose in poses if pose != "standing"]
     pose = rng.choice(others) if others and not raised and rng.random() < POSE_SHARE * len(others) else "standing"
-    width, height = _weighted(rng, SIZES)
-    aperture = _weighted(rng, APERTURES)
+    return _record(rng, scene_id(number), product, factors, raised, pose, SIZES)
+
+
+def plan_plate(seed: int, number: int, products: int) -> dict[str, Any]:
+    """The record of one plate: a scene furnished for a product that is not in the picture. Settings take turns, and so
+    do the lights of a setting."""
+    rng = chance(seed, "plate", number)
+    product = plan_product(seed, rng.randrange(products))
+    settings = vocabulary()["settings"]
+    setting = list(settings)[number % len(settings)]
+    lights = settings[setting]["lights"]
+    factors = {**_factors(rng, setting), "light": lights[number // len(settings) % len(lights)]}
+    raised = rng.uniform(0.25, 0.7) if factors["props"] == "podium" else 0.0
+    return _record(rng, plate_id(number), product, factors, raised, "standing", PLATE_SIZES)
+
+
+def _factors(rng: Random, setting: str) -> dict[str, str]:
+    row = vocabulary()["settings"][setting]
+    parts = {"floor": "floors", "backdrop": "backdrops", "props": "props", "light": "lights"}
+    return {"setting": setting, **{part: rng.choice(row[table]) for part, table in parts.items()}}
+
+
+def _record(
+    rng: Random,
+    name: str,
+    product: dict[str, Any],
+    factors: dict[str, str],
+    raised: float,
+    pose: str,
+    sizes: dict[tuple[int, int], int],
+) -> dict[str, Any]:
+    width, height = _weighted(rng, sizes)
     record = {
-        "id": scene_id(number), "product": product, "setting": setting, "floor": factors["floor"],
+        "id": name, "product": product, "setting": factors["setting"], "floor": factors["floor"],
         "backdrop": factors["backdrop"], "props": factors["props"], "lighting": factors["light"],
-        "aperture": aperture, "raised": round(raised, 3), "size": [width, height], "pose": pose,
+        "aperture": _weighted(rng, APERTURES), "raised": round(raised, 3), "size": [width, height], "pose": pose,
         "take": _take(rng, width, height),
     }  # fmt: skip
     return {**record, "captions": [write_caption(record, rng) for _ in range(3)]}

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from caig_scenes.plan import plan_product, plan_scene
+from caig_scenes.plan import plan_plate, plan_product, plan_scene
 from caig_scenes.shards import Draw, Record, merge_shards, write_shard
 from caig_scenes.vocabulary import vocabulary
 
@@ -24,6 +24,7 @@ class Run:
 
     products: int
     scenes: int
+    plates: int = 0
     seed: int
 
 
@@ -39,7 +40,16 @@ def draw_scene(record: Record) -> Mapping[str, bytes]:
     return draw_scene(record)
 
 
-def render(run: Run, out: Path, jobs: int, *, product: Draw = draw_product, scene: Draw = draw_scene) -> None:
+def draw_plate(record: Record) -> Mapping[str, bytes]:
+    from caig_scenes.draw import draw_plate
+
+    return draw_plate(record)
+
+
+DRAWS: Mapping[str, Draw] = {"product": draw_product, "scene": draw_scene, "plate": draw_plate}
+
+
+def render(run: Run, out: Path, jobs: int, *, draws: Mapping[str, Draw] = DRAWS) -> None:
     """Render `run` into the folder `out`, over `jobs` processes; what is there already stays.
 
     SystemExit when the folder holds another run.
@@ -53,12 +63,10 @@ def render(run: Run, out: Path, jobs: int, *, product: Draw = draw_product, scen
         json.dumps({name: row["settings"] for name, row in vocabulary()["categories"].items()}, indent=1)
     )
     product_parts = [parts / f"products-{k:04d}.tar" for k in range(-(-run.products // SHARD))]
-    tasks = (
-        []
-        if (out / "products.tar").exists()
-        else [(path, "product", k, run, product) for k, path in enumerate(product_parts)]
-    )
-    tasks += [(out / f"scenes-{k:04d}.tar", "scene", k, run, scene) for k in range(-(-run.scenes // SHARD))]
+    shards = [] if (out / "products.tar").exists() else [(path, "product", k) for k, path in enumerate(product_parts)]
+    for kind, count in (("plate", run.plates), ("scene", run.scenes)):
+        shards += [(out / f"{kind}s-{k:04d}.tar", kind, k) for k in range(-(-count // SHARD))]
+    tasks = [(path, kind, k, run, draws[kind]) for path, kind, k in shards]
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         for done, shard in enumerate(as_completed([pool.submit(_write, task) for task in tasks]), 1):
@@ -74,12 +82,13 @@ def render(run: Run, out: Path, jobs: int, *, product: Draw = draw_product, scen
 
 def _write(task: tuple[Path, str, int, Run, Draw]) -> Path:
     path, kind, shard, run, draw = task
-    last = run.products if kind == "product" else run.scenes
+    last = {"product": run.products, "plate": run.plates, "scene": run.scenes}[kind]
     numbers = range(shard * SHARD, min((shard + 1) * SHARD, last))
     if kind == "product":
         write_shard(path, (plan_product(run.seed, number) for number in numbers), draw)
     else:
-        write_shard(path, (plan_scene(run.seed, number, run.products) for number in numbers), draw)
+        plan = plan_plate if kind == "plate" else plan_scene
+        write_shard(path, (plan(run.seed, number, run.products) for number in numbers), draw)
     return path
 
 

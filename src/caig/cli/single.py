@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter
@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from caig import __version__
 from caig.artifacts import content_hash, to_json
 from caig.cli import options
-from caig.cli.options import DEFAULTS
+from caig.cli.options import ANYWHERE, DEFAULTS
 from caig.errors import InputError
 from caig.evaluation.gallery import ctr_name, percent, percent_range
-from caig.pipeline import PRODUCT_SIDE, check_count, finish, lay_out, read_cutout
+from caig.pipeline import PRODUCT_SIDE, check_count, check_rolls, lay_out, paint_all, paint_seed, read_cutout
+from caig.recipes.generate import say
 from caig.seeding import seed_for
-from caig.types import Description, Placement, Product, Score
+from caig.types import Description, Pixels, Product, Score
+
+if TYPE_CHECKING:
+    from caig.evaluation.qualities import Reason
 
 Chances = NDArray[np.float64]  # [n, n]: probability that the row's picture is clicked more than the column's
 
@@ -34,6 +38,7 @@ def describe(
     mask: options.Mask = None,
     cutout: options.CutoutMethod = "auto",
     prompt_model: options.PromptName = "embedded",
+    place: options.Place = ANYWHERE,
     json: options.Json = False,
 ) -> None:
     """Write background descriptions for a product, one a line.
@@ -45,7 +50,7 @@ def describe(
     check_count(n)
     product = options.product_from(image, title, category, mask)
     shown = replace(product, image=on_white(read_cutout(product, cutout), PRODUCT_SIDE))
-    model = _load(prompt_model, "prompt")
+    model = options.load_model(prompt_model, "prompt", place)
     descriptions = model.describe(shown, n, seed=seed_for(seed, product.id, "describe"))
     if json:
         print(to_json(_described(product, model.name, descriptions), indent=2))
@@ -61,28 +66,41 @@ def paint(
     size: options.SizeText = options.SIZE,
     seed: options.Seed = DEFAULTS.seed,
     mask: options.Mask = None,
-    scale: options.Scale = DEFAULTS.placement.scale,
-    position: options.Position = options.POSITION,
+    scale: options.Scale = None,
+    position: options.Position = None,
+    rolls: options.Rolls = DEFAULTS.rolls,
+    negative: options.Negative = "",
+    keep_clear: options.KeepClear = None,
+    reference: options.Reference = None,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
     cutout: options.CutoutMethod = "auto",
     background_model: options.BackgroundName = "embedded",
+    compile: options.Compile = False,
+    place: options.Place = ANYWHERE,
 ) -> None:
     """Paint one ad with your own description of its background; the product itself stays as in the photo."""
-    from caig.imaging.canvas import parse_position, parse_size
+    from caig.imaging.canvas import parse_size
     from caig.imaging.writing import encode, save
 
     if not description.strip():
         raise _empty("--description", "Say what the background shows.")
-    product = options.product_from(image, image.stem, "", mask)
-    x, y = parse_position(position)
-    canvas = lay_out(read_cutout(product, cutout), parse_size(size), Placement(scale=scale, x=x, y=y))
+    check_rolls(rolls)
+    product, pixels = options.product_from(image, image.stem, "", mask), parse_size(size)
+    clear, palette = options.clear_from(keep_clear), options.palette_from(reference)
+    placement = options.placement_from(pixels, scale, position)
+    canvas = lay_out(read_cutout(product, cutout), pixels, placement, clear)
     encode(canvas.image[:1, :1], out.suffix.lstrip("."))  # an unknown format is reported before the painting
-    wish = Description(product_id=product.id, text=description, author="user", seed=seed)
-    model, own_seed = _load(background_model, "background"), seed_for(seed, product.id, "paint", 0)
-    (background,) = model.paint(canvas, [wish], seeds=[own_seed])
-    ad = finish(canvas, wish, background, model=model.name, seed=own_seed)
+    wish = Description(product_id=product.id, text=description, author="user", seed=seed, negative=negative.strip())
+
+    def seed_of(k: int, roll: int) -> int:
+        return paint_seed(seed, product.id, k, roll)
+
+    model = options.load_model(background_model, "background", place, compile=compile or None)
+    (ad,) = paint_all(model, canvas, [wish], seed_of=seed_of, rolls=rolls, palette=palette)
     save(out, ad.image, source_type=digital_source_type)
     print(out)
+    if ad.fidelity.broken:
+        say(f"{out}: painted {len(ad.tries)} times, still: {', '.join(ad.fidelity.broken)}")
 
 
 def score(
@@ -90,12 +108,18 @@ def score(
     title: options.Title,
     category: options.Category = "",
     reward_model: options.RewardName = "embedded",
+    explain: Annotated[bool, Parameter(negative=(), help="Say which qualities lift or lower each picture.")] = False,
+    place: options.Place = ANYWHERE,
     json: options.Json = False,
 ) -> None:
     """Predict the CTR of finished ads and the probability that each is clicked more than each other.
 
+    --explain edits each picture until one quality (light, contrast, colour, warmth, sharpness) is that of the others,
+    and asks the model again: what the picture loses by it, in logits, the quality was worth.
+
     JSON: {"caig", "title", "category", "model", "basis", "images": [{"file", "rank", "utility", "ctr", "low",
-    "high"}], "win_probability": [[row's probability to beat column]]}, images in the order given. Until the reward
+    "high"}], "win_probability": [[row's probability to beat column]]}, with
+    --explain "reasons": [[{"words", "value", "others", "unit", "effect"}]], images in the order given. Until the reward
     model was calibrated on a click log, "basis" is "simulated CTR".
     """
     from caig.imaging.reading import read_photo
@@ -105,16 +129,22 @@ def score(
     if not images:
         raise InputError("score", expected="one picture or more", got="none", next_step="Name the ads to score.")
     pictures = [read_photo(path).image for path in images]
-    model = _load(reward_model, "reward")
-    from caig.models.reward_model import win_probabilities  # after _load has silenced the libraries that it imports
+    model = options.load_model(reward_model, "reward", place)
+    from caig.models.reward_model import (
+        win_probabilities,
+    )  # after load_model has silenced the libraries that it imports
 
     product = Product(id="product", title=title, category=category)
     scores = model.score(product, pictures, ids=[content_hash(picture) for picture in pictures])
     chances = win_probabilities(scores)
+    reasons = _reasons(model, product, pictures) if explain else None
     if json:
-        print(to_json(_scored(product, model.name, images, scores, chances), indent=2))
+        record = _scored(product, model.name, images, scores, chances)
+        print(to_json(record if reasons is None else record | {"reasons": reasons}, indent=2))
     else:
         print(_score_table(images, scores, chances))
+        if reasons is not None:
+            print(_reason_table(images, scores, reasons))
 
 
 def _described(product: Product, model: str, descriptions: Sequence[Description]) -> dict[str, Any]:
@@ -159,6 +189,24 @@ def _score_table(images: Sequence[Path], scores: Sequence[Score], chances: Chanc
     return "\n".join(rows)
 
 
+def _reasons(model: Any, product: Product, pictures: Sequence[Pixels]) -> list[list[Reason]]:
+    from caig.evaluation.qualities import explain
+
+    def judge(shown: Sequence[Pixels]) -> list[float]:
+        return [s.utility for s in model.score(product, shown, ids=[str(number) for number in range(len(shown))])]
+
+    return explain(pictures, judge)
+
+
+def _reason_table(images: Sequence[Path], scores: Sequence[Score], reasons: Sequence[Sequence[Reason]]) -> str:
+    """A line per picture and quality, best picture first."""
+    ranks = _ranks(scores)
+    rows = ["", "why, in logits: what each picture loses when one quality becomes that of the others"]
+    for index in sorted(range(len(images)), key=lambda index: ranks[index]):
+        rows += [f"{ranks[index]:>4}  {reason}" for reason in reasons[index] or ["no quality makes a difference"]]
+    return "\n".join(rows)
+
+
 def _chance(chances: Chances, row: int, column: int) -> str:
     return "     ·" if row == column else f"{chances[row, column]:>6.2f}"
 
@@ -166,13 +214,6 @@ def _chance(chances: Chances, row: int, column: int) -> str:
 def _ranks(scores: Sequence[Score]) -> list[int]:
     order = sorted(range(len(scores)), key=lambda index: -scores[index].utility)
     return [order.index(index) + 1 for index in range(len(scores))]
-
-
-def _load(name: str, role: Any) -> Any:
-    options.quiet()
-    from caig.models.hub import load_model
-
-    return load_model(name, role)
 
 
 def _empty(name: str, next_step: str) -> InputError:

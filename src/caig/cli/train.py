@@ -1,4 +1,4 @@
-"""`caig train background|prompt|reward`: options generated from the recipe's frozen Config."""
+"""`caig train background|prompt|reward|pcpo`: options generated from the recipe's frozen Config."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from caig.cli import options
 
-RECIPES = {"background": "background", "prompt": "pretrain", "reward": "reward"}
+RECIPES = {"background": "background", "prompt": "pretrain", "reward": "reward", "pcpo": "pcpo"}
 
 
 def __getattr__(name: str) -> Any:
-    """Make `background`, `prompt` and `reward` when the command line asks for one, importing that recipe only."""
+    """Make a recipe's command when the command line asks for one, importing that recipe only."""
     if name not in RECIPES:
         raise AttributeError(name)
     return options.command_of(f"caig.recipes.{RECIPES[name]}")

@@ -1,7 +1,8 @@
 """Everyday products: nouns in many categories, the settings that suit them, and titles written from them.
 
 `everyday.json` was written for the project; it includes the rendered categories with the same settings as
-`suitability.json`. Every seventh noun of a category is held out, to measure on nouns never trained on.
+`suitability.json`. To measure on nouns never trained on, every seventh noun of a category is held out, and so are all
+nouns, names and aliases of the categories that are kept back.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from random import Random
+from typing import Any
 
 from caig.data.vocabulary import read_json
 
 HELD_OUT_EVERY = 7
+SYLLABLES = tuple(
+    "ba bel cor da del en fi fro gal hu in jo ka lor ma mi nel no or pa qui ra sol ta tin u vel wi zo".split()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +31,17 @@ class Category:
     nouns: tuple[str, ...]
     forms: tuple[str, ...]
     adjectives: tuple[str, ...]
+    kept_back: bool = False
+    """Whether training sees nothing of the category."""
 
     @property
     def held_out(self) -> tuple[str, ...]:
         """Nouns kept for evaluation."""
-        return self.nouns[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        return self.nouns if self.kept_back else self.nouns[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
 
     @property
     def training(self) -> tuple[str, ...]:
-        """Nouns to train on."""
+        """Nouns to train on; none of a category that is kept back."""
         return tuple(noun for noun in self.nouns if noun not in self.held_out)
 
 
@@ -42,7 +49,13 @@ class Category:
 def categories() -> Mapping[str, Category]:
     """All categories by name."""
     rows = read_json("everyday.json")["categories"]
-    return {name: Category(name=name, **{k: tuple(v) for k, v in row.items()}) for name, row in rows.items()}
+    return {name: _category(name, row) for name, row in rows.items()}
+
+
+@cache
+def training_categories() -> tuple[Category, ...]:
+    """The categories that a prompt model may learn from."""
+    return tuple(row for row in categories().values() if not row.kept_back)
 
 
 def suitable_settings(category: str) -> tuple[str, ...] | None:
@@ -65,6 +78,17 @@ def write_title(category: Category, noun: str, rng: Random) -> str:
     ]
     name = " ".join(head)
     return ", ".join([name.title() if rng.random() < 0.5 else name, *tail])
+
+
+def made_up_noun(rng: Random) -> str:
+    """A word or two that mean nothing, such as "velmora tin": a title from which nobody can tell the product."""
+    return " ".join(
+        "".join(rng.choice(SYLLABLES) for _ in range(rng.randrange(1, 4))) for _ in range(rng.randrange(1, 3))
+    )
+
+
+def _category(name: str, row: Mapping[str, Any]) -> Category:
+    return Category(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
 
 
 @cache

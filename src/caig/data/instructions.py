@@ -1,6 +1,9 @@
 """Instructions to a multimodal language model, by task, and how a product is told to it in words.
 
-Add a task family by adding a key to `INSTRUCTIONS`; each template has one field, `{product}`.
+The published families: image understanding (describe the product, the background), multimodal comprehension (a title
+from photo and attributes, the background from picture and words) and prompt generation (a background from the photo
+alone or with words, a poor description made good). Add a task by adding a key to `INSTRUCTIONS` and to a family; every
+template has the field `{product}`, those of `rewrite` have `{draft}` too.
 """
 
 from __future__ import annotations
@@ -10,6 +13,45 @@ from random import Random
 from typing import Any
 
 INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
+    "product": (
+        "Say what {product} is.",
+        "Name {product} and how it looks.",
+        "What is {product}? Describe it.",
+        "Describe the looks of {product}.",
+        "Tell a shopper what {product} is.",
+        "What do you see? Describe {product}.",
+        "Which kind of article is {product}?",
+        "Put {product} into words.",
+        "Identify {product} and its color.",
+        "In a few words, what is {product}?",
+        "Describe {product} itself, not what is around it.",
+    ),
+    "background": (
+        "Describe what is behind and around {product}.",
+        "Where was {product} photographed? Describe the place.",
+        "Describe the background that you see behind {product}.",
+        "What surrounds {product} in this picture?",
+        "Describe the scene, leaving {product} out.",
+        "Tell which light and surface {product} was photographed in.",
+        "Describe this picture without {product}.",
+        "What does {product} stand on, and what is behind it?",
+        "Read the scenery around {product} from the picture.",
+        "Describe place, surface and light around {product} as you see them.",
+        "Which scene was built around {product}? Describe it.",
+    ),
+    "title": (
+        "Write a shop title for {product}.",
+        "Which title would a shop give {product}?",
+        "Give {product} a title for the catalogue.",
+        "Title {product} as an online shop would.",
+        "Compose the product title of {product}.",
+        "Name {product} for its page in the shop.",
+        "Write the headline of the offer of {product}.",
+        "What is the listing title of {product}?",
+        "Turn photo and facts into a title for {product}.",
+        "How would {product} be listed? Write the title.",
+        "Write a short, exact title of {product}.",
+    ),
     "prompt generation": (
         "Write a background for an ad of {product}.",
         "Describe a fitting ad background for {product}.",
@@ -24,14 +66,33 @@ INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
         "Compose a setting for a picture that sells {product}.",
         "Picture {product} in an ad. Describe what is around it.",
     ),
+    "rewrite": (
+        "Improve this background for {product}: {draft}",
+        "Make a better background for {product} out of: {draft}",
+        "Rewrite the draft so that it suits {product}: {draft}",
+        "This background does not suit {product} yet, mend it: {draft}",
+        "Turn the draft into a good background for {product}: {draft}",
+        "Correct the ad background of {product}: {draft}",
+        "Polish this description for an ad of {product}: {draft}",
+        "A poor background for {product} reads: {draft}. Write a good one.",
+        "Draft for {product}: {draft}. Improve it.",
+        "Someone wrote for {product}: {draft}. Do it better.",
+        "Edit this scene until it fits {product}: {draft}",
+    ),
 }
-LONGEST = 200  # characters of a title, and of all attributes together
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "understanding": ("product", "background"),  # from the picture alone
+    "comprehension": ("title", "background"),  # from picture and words
+    "generation": ("prompt generation", "rewrite"),  # from the picture alone, from words, from both
+}
+LONGEST = 200  # characters of a title, of all attributes together, and of a draft
 UNKNOWN = "the product in the picture"
 
 
-def write_instruction(task: str, product: str, rng: Random) -> str:
-    """One of the task's paraphrases, filled with `product` as written by `product_facts`."""
-    return rng.choice(INSTRUCTIONS[task]).format(product=product)
+def write_instruction(task: str, product: str, rng: Random, *, draft: str = "") -> str:
+    """One of the task's paraphrases, filled with `product` as written by `product_facts`, and for `rewrite` with the
+    description to improve."""
+    return rng.choice(INSTRUCTIONS[task]).format(product=product, draft=_clean(draft))
 
 
 def product_facts(title: str = "", category: str = "", attributes: Mapping[str, Any] | None = None) -> str:

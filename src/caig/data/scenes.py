@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def read_scenes(folder: Path) -> list[SceneRecord]:
             encoded_product=files["product.webp"],
         )
         for archive in archives
-        for files in _groups(archive, {"json", "image.webp", "product.webp"})
+        for files in read_groups(archive, {"json", "image.webp", "product.webp"})
     ]
     if not scenes:
         raise _missing(folder, "scenes-*.tar")
@@ -106,7 +106,7 @@ def read_products(folder: Path) -> list[ProductRecord]:
     archive = Path(folder) / "products.tar"
     if not archive.is_file():
         raise _missing(folder, "products.tar")
-    groups = _groups(archive, {"json", "image.webp"})
+    groups = read_groups(archive, {"json", "image.webp"})
     records = [ProductRecord(record=json.loads(g["json"]), encoded_image=g["image.webp"]) for g in groups]
     return sorted(records, key=lambda product: product.id)
 
@@ -119,8 +119,8 @@ def read_suitability(folder: Path) -> dict[str, list[str]]:
     return json.loads(path.read_text())
 
 
-def _groups(archive: Path, suffixes: set[str]) -> Iterator[dict[str, bytes]]:
-    """Yield each record's files by suffix; InputError names a record that lacks one."""
+def read_groups(archive: Path, suffixes: Set[str]) -> Iterator[dict[str, bytes]]:
+    """Yield each record's files of `suffixes` by suffix; InputError names a record that lacks one."""
     groups: dict[str, dict[str, bytes]] = {}
     with tarfile.open(archive) as tar:
         for member in tar:

@@ -1,53 +1,36 @@
 """The background model: paints described backgrounds around a product with Stable Diffusion + ControlNet inpainting.
 
-The checkpoint is an ordinary diffusers folder that also loads in the stock `StableDiffusionControlNetInpaintPipeline`.
-The sampling loop is our own, because the stock one samples the masked picture's latents (here: their mode), embeds
-every prompt and edge map again, and shares one generator between pictures (here: one per picture). A checkpoint may
-ask to be painted at half the side first, at a quarter of the price, and refined from there.
+The checkpoint is an ordinary diffusers folder of Stable Diffusion 1.5 or XL, or a composition of some
+(`caig.models.background_loading`). The sampling loop is our own, because the stock ones sample the masked picture's
+latents (here: their mode), embed every prompt and edge map again, and share one generator between pictures (here: one
+per picture). A checkpoint may ask to be painted at half the side first, at a quarter of the price, and be refined from
+there, or bring plates (`caig.models.plates`) to start from.
 """
 
 from __future__ import annotations
 
-import json
-import logging
+import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from itertools import product as combinations
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from diffusers import StableDiffusionControlNetInpaintPipeline
-from diffusers.utils.logging import disable_progress_bar
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
 
-from caig.errors import CheckpointError
+from caig.models.background_loading import Sampling, load_pipeline
 from caig.models.background_parts import enlarge_latents
-from caig.models.hub import fingerprint, resolve
+from caig.models.background_text import Words, encode_texts
+from caig.models.calming import calm, calm_weight
+from caig.models.hub import Dtype, place, resolve
+from caig.models.plates import PlateBank
 from caig.types import Canvas, Description, Pixels, Size
 
 GREY = 128
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How a checkpoint likes to be sampled; kept in its `sampling.json`. Defaults: the paper's for SD 1.5."""
-
-    steps: int = 30
-    guidance: float = 7.5
-    controlnet_scale: float = 1.0
-    native_side: int = 512
-    """Side of the square that the model paints best; other shapes get the same area."""
-    erode: int = 1
-    """Pixels taken off the product's mask, so that the model paints right up to it."""
-    refine: int = 0
-    """Timestep of 1,000 at which a picture painted at half the side, enlarged and noised, goes on at the full side;
-    0: painted at the full side at once."""
-    enlarges: bool = False
-    """Whether the decoder was trained on enlarged latents too, and so decodes larger canvases at twice the side."""
+SMOOTH, REACH = 4.0, 28.0  # pixels of the frame
 
 
 @dataclass(frozen=True)
@@ -61,11 +44,22 @@ class Frame:
 
     @classmethod
     def around(cls, size: Size, side: int, multiple: int) -> Frame:
-        """The frame for a canvas of `size` (W, H): area about side², sides rounded up to `multiple`."""
+        """The frame for a canvas of `size` (W, H): sides are multiples of `multiple`, the area is about side².
+
+        Each side is rounded down or up, whichever paints the fewest pixels for each one of the canvas's own.
+        """
         scale = side / (size[0] * size[1]) ** 0.5
-        inner = [max(multiple, round(length * scale)) for length in size]
-        outer = [-(-length // multiple) * multiple for length in inner]
-        return cls(outer[0], outer[1], inner[0], inner[1])
+        sides = [{max(1, int(x * scale) // multiple) * multiple, -int(-x * scale // multiple) * multiple} for x in size]
+        frames = [cls._inside(size, width, height) for width, height in combinations(*sides)]
+        return min(frames, key=lambda frame: frame._price(side * side))
+
+    @classmethod
+    def _inside(cls, size: Size, width: int, height: int) -> Frame:
+        fit = min(width / size[0], height / size[1])
+        return cls(width, height, max(1, round(size[0] * fit)), max(1, round(size[1] * fit)))
+
+    def _price(self, area: int) -> float:
+        return self.width * self.height / min(area, self.inner_width * self.inner_height)
 
     def half(self) -> Frame:
         """The same frame at half the side."""
@@ -89,165 +83,222 @@ class Frame:
 
 
 class BackgroundModel:
-    """A background model from a diffusers folder."""
+    """A background model of Stable Diffusion 1.5 or XL; `pipeline` is diffusers' ControlNet inpainting pipeline."""
 
-    def __init__(self, pipeline: StableDiffusionControlNetInpaintPipeline, sampling: Sampling, *, name: str) -> None:
-        self.pipeline, self.sampling, self.name = pipeline, sampling, name
+    def __init__(self, pipeline: Any, sampling: Sampling, *, name: str, plates: PlateBank | None = None) -> None:
+        self.pipeline, self.sampling, self.name, self.plates = pipeline, sampling, name, plates
         self.fingerprint: str | None = None
 
     @classmethod
-    def from_pretrained(cls, name: str = "embedded", *, device: str | None = None) -> BackgroundModel:
-        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, fp16 on GPU; CheckpointError if broken."""
+    def from_pretrained(
+        cls, name: str = "embedded", *, device: str | None = None, dtype: Dtype | None = None, compile: bool = False
+    ) -> BackgroundModel:
+        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, fp16 on GPU, unless told otherwise.
+
+        `compile` compiles UNet and ControlNet at the first picture of each size: worth its minutes for many pictures.
+        Raises CheckpointError for a broken checkpoint, InputError for an impossible device.
+        """
+        device, dtype = place("background", device, dtype)
         folder = resolve(name, "background")
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.float32 if device == "cpu" else torch.float16
-        disable_progress_bar()  # of loading; caig tells its own progress
-        try:
-            pipeline = StableDiffusionControlNetInpaintPipeline.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, safety_checker=None, local_files_only=True
-            ).to(device)
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"background model {name!r}",
-                expected="a diffusers folder with a ControlNet inpainting pipeline",
-                got=str(error).splitlines()[0],
-                next_step="Name a folder that StableDiffusionControlNetInpaintPipeline can load.",
-            ) from None
-        for part in (pipeline.unet, pipeline.controlnet, pipeline.vae):
-            part.to(memory_format=torch.channels_last)  # measured: 512² decoded in 0.7 of the time on a CPU
-        model = cls(pipeline, read_sampling(folder), name=name)
-        model.fingerprint = fingerprint(folder)
+        pipeline, sampling, fingerprint = load_pipeline(folder, device, getattr(torch, dtype), name)
+        if compile:
+            for part in (pipeline.unet, pipeline.controlnet):
+                part.compile()
+        model = cls(pipeline, sampling, name=name, plates=PlateBank.read(folder))
+        model.fingerprint = fingerprint
+        return model
+
+    def with_controlnet_scale(self, scale: float) -> BackgroundModel:
+        """The same weights, with the ControlNet's part multiplied by `scale`; 0 leaves it out."""
+        name = f"{self.name}, ControlNet x {scale:g}"
+        sampling = replace(self.sampling, controlnet_scale=scale)
+        model = BackgroundModel(self.pipeline, sampling, name=name, plates=self.plates)
+        model.fingerprint = self.fingerprint
         return model
 
     @torch.inference_mode()
     def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
         """Paint one u8[H, W, 3] picture of the canvas's size per description, all in one batch.
 
-        Same seeds and batch size: bit-equal. The frame is padded, never stretched, to the model's latent blocks.
+        Same seeds and batch size: bit-equal. The frame is padded, never stretched, to the model's latent blocks. A
+        description's negative text takes the place of the empty one in the guidance; `canvas.clear` is calmed.
         """
         height, width = canvas.product.shape
         frame = Frame.around((width, height), self.sampling.native_side, self._multiple())
-        text = self._encode_texts([description.text for description in descriptions])
-        latents = self._sample(frame, canvas, text, [torch.Generator().manual_seed(seed) for seed in seeds])
+        negatives = [description.negative for description in descriptions] if self._guided() else None
+        words = encode_texts(self.pipeline, [description.text for description in descriptions], negatives)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        if self.plates is not None:
+            plates = [self.plates.lay(d, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
+            return self._relight(frame, canvas, words, generators, plates) if self.sampling.refine else plates
+        latents = self._sample(frame, canvas, words, generators)
         if self.sampling.enlarges and width > frame.inner_width:
             latents = enlarge_latents(latents)
         return [frame.unfit(picture, (width, height)) for picture in self._decode(latents)]
 
-    def _sample(self, frame: Frame, canvas: Canvas, text: Tensor, generators: list[torch.Generator]) -> Tensor:
+    def _relight(
+        self,
+        frame: Frame,
+        canvas: Canvas,
+        words: Words,
+        generators: list[torch.Generator],
+        plates: list[Pixels],
+    ) -> list[Pixels]:
+        """The plates, at their own resolution, with the light and shadow that the diffusion model gives them around the
+        product: what it changed in brightness, smoothed over `SMOOTH` pixels of the frame, fades over `REACH` of them.
+        Its colours are left out: a small painter's spots of colour were seen in sheets, its shadows hold."""
+        start = self._encode(np.stack([frame.fit(plate, GREY) / 127.5 - 1 for plate in plates]))
+        painted = self._denoise(frame, canvas, words, generators, start=start)
+        away = cv2.distanceTransform(np.uint8(frame.fit(canvas.product, 0.0) <= 0.5), cv2.DIST_L2, 5)
+        near = np.exp(-((away / REACH) ** 2))[..., None]
+        size = canvas.product.shape[1], canvas.product.shape[0]
+        pictures = []
+        for plate, before, after in zip(plates, self._decode(start), self._decode(painted), strict=True):
+            brighter = (after.astype(np.float32) - before).mean(2, keepdims=True)
+            change = near * cv2.GaussianBlur(brighter, (0, 0), SMOOTH)[..., None]
+            pictures.append(np.clip(plate + frame.unfit(change, size)[..., None] + 0.5, 0, 255).astype(np.uint8))
+        return pictures
+
+    def _sample(self, frame: Frame, canvas: Canvas, words: Words, generators: list[torch.Generator]) -> Tensor:
         """Latents f[N, 4, h, w]: from noise at once, or at half the side first and then refined."""
         if not self.sampling.refine:
-            return self._denoise(frame, canvas, text, generators)
-        small = self._denoise(frame.half(), canvas, text, generators)
-        return self._denoise(frame, canvas, text, generators, start=enlarge_latents(small))
+            return self._denoise(frame, canvas, words, generators)
+        small = self._denoise(frame.half(), canvas, words, generators)
+        return self._denoise(frame, canvas, words, generators, start=enlarge_latents(small))
 
     def _denoise(
         self,
         frame: Frame,
         canvas: Canvas,
-        text: Tensor,
+        words: Words,
         generators: list[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
-        """Classifier-free guidance over all pictures at once: f[N, 4, h, w]; `text` holds "" and N prompts.
+        """All pictures at once, f[N, 4, h, w].
 
         `start` f[N, 4, h, w] is noised to the timestep `refine` and goes on from there; None: from noise alone.
         """
-        scheduler, count = self.pipeline.scheduler, len(generators)
-        condition, control = self._condition(frame, canvas), self._edges(frame, canvas)
-        scheduler.set_timesteps(self.sampling.steps, device=text.device)
-        shape = (self.pipeline.vae.config.latent_channels, *condition.shape[-2:])
-        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(text)
-        timesteps = scheduler.timesteps
-        if start is None:
-            latents = noise * scheduler.init_noise_sigma
-        else:
-            first = int((timesteps > self.sampling.refine).sum())
-            scheduler.set_begin_index(first)
-            timesteps = timesteps[first:]
-            latents = scheduler.add_noise(start, noise, timesteps[:1].expand(count))
-        both = torch.cat([text[:1].expand(count, -1, -1), text[1:]])
-        control, condition = (part.expand(2 * count, -1, -1, -1) for part in (control, condition))
-        for timestep in timesteps:
-            twice = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
-            residuals = self._control(twice, timestep, both, control)
-            inputs = torch.cat([twice, condition], 1) if self.pipeline.unet.config.in_channels == 9 else twice
-            free, told = self.pipeline.unet(inputs, timestep, both, **residuals).sample.chunk(2)
-            latents = scheduler.step(free + self.sampling.guidance * (told - free), timestep, latents).prev_sample
+        scheduler = self.pipeline.scheduler
+        known, control = self._known(frame, canvas), self._control_picture(frame, canvas)
+        scheduler.set_timesteps(self.sampling.steps, device=self.pipeline.device)
+        shape = (self.pipeline.vae.config.latent_channels, *known.shape[-2:])
+        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(known)
+        latents, timesteps = self._begin(noise, start)
+        quiet = calm_weight(canvas.clear, noise.shape[-2:]).to(noise) if canvas.clear else None
+        takes_noise = "generator" in inspect.signature(scheduler.step).parameters
+        drawn: dict[str, Any] = {"generator": generators} if takes_noise else {}
+        for step, timestep in enumerate(timesteps):
+            scaled = scheduler.scale_model_input(latents, timestep)
+            told = self._predict(scaled, timestep, words, known, control)
+            if quiet is not None:
+                told = calm(told, scaled, quiet, scheduler, timestep)
+            latents = scheduler.step(told, timestep, latents, **drawn).prev_sample
+            if self._inputs() == 4:
+                latents = self._keep_known(latents, known, noise, timesteps[step + 1 : step + 2])
         return latents
 
-    def _control(self, latents: Tensor, timestep: Tensor, text: Tensor, edges: Tensor) -> dict[str, Tensor]:
+    def _begin(self, noise: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        """First latents, and the timesteps that are left."""
+        scheduler = self.pipeline.scheduler
+        if start is None:
+            return noise * scheduler.init_noise_sigma, scheduler.timesteps
+        first = int((scheduler.timesteps > self.sampling.refine).sum())
+        scheduler.set_begin_index(first)
+        timesteps = scheduler.timesteps[first:]
+        return scheduler.add_noise(start, noise, timesteps[:1].expand(len(noise))), timesteps
+
+    def _predict(self, latents: Tensor, timestep: Tensor, words: Words, known: Tensor, control: Tensor) -> Tensor:
+        """The network's output f[N, 4, h, w], with classifier-free guidance if there is any."""
+        rows = torch.cat([latents, latents]) if self._guided() else latents
+        told = self._told(words, control)
+        residuals = self._residuals(rows, timestep, words, control, told)
+        inputs = torch.cat([rows, known.expand(len(rows), -1, -1, -1)], 1) if self._inputs() == 9 else rows
+        output = self.pipeline.unet(inputs, timestep, words.states, **residuals, **told).sample
+        if not self._guided():
+            return output
+        free, asked = output.chunk(2)
+        return free + self.sampling.guidance * (asked - free)
+
+    def _residuals(
+        self, rows: Tensor, timestep: Tensor, words: Words, control: Tensor, told: dict[str, Any]
+    ) -> dict[str, Any]:
         scale = self.sampling.controlnet_scale
         if scale == 0:
             return {}
-        down, middle = self.pipeline.controlnet(latents, timestep, text, edges, scale, return_dict=False)
+        control = control.expand(len(rows), -1, -1, -1)
+        down, middle = self.pipeline.controlnet(rows, timestep, words.states, control, scale, return_dict=False, **told)
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
 
-    def _condition(self, frame: Frame, canvas: Canvas) -> Tensor:
-        """f[1, 5, h, w]: paint mask and latents of the product on grey, masked hard as in training."""
+    def _told(self, words: Words, control: Tensor) -> dict[str, Any]:
+        """What SDXL is told besides the prompt: pooled text, and that the picture is uncropped and of its own size."""
+        if words.pooled is None:
+            return {}
+        height, width = control.shape[-2:]
+        sizes = torch.tensor([[height, width, 0, 0, height, width]]).to(words.pooled).expand(len(words.pooled), -1)
+        return {"added_cond_kwargs": {"text_embeds": words.pooled, "time_ids": sizes}}
+
+    def _keep_known(self, latents: Tensor, known: Tensor, noise: Tensor, following: Tensor) -> Tensor:
+        """Put the product back, noised as the next step expects: how a UNet that sees no mask inpaints."""
+        paint, clean = known[:, :1], known[:, 1:].expand_as(latents)
+        if len(following):
+            clean = self.pipeline.scheduler.add_noise(clean, noise, following.expand(len(latents)))
+        return paint * latents + (1 - paint) * clean
+
+    def _known(self, frame: Frame, canvas: Canvas) -> Tensor:
+        """f[1, 5, h, w]: paint mask (1 = paint) and latents of the product on grey, masked hard as in training."""
+        shown = self._shown(frame, canvas)
+        pixels = np.where(shown[..., None], frame.fit(canvas.image, GREY) / 127.5 - 1, 0.0)  # 0 is mid-grey
+        latents = self._encode(pixels[None])
+        paint = 1 - F.interpolate(self._tensor(shown[None, ..., None]), size=latents.shape[-2:], mode="nearest")
+        return torch.cat([paint, latents], 1)
+
+    def _shown(self, frame: Frame, canvas: Canvas) -> np.ndarray:
+        """bool[H, W] of the frame: the product, a little eroded."""
         side = 2 * self.sampling.erode + 1
         alpha = frame.fit(canvas.product, 0.0)
-        product = cv2.erode(np.uint8(255) * (alpha > 0.5), np.ones((side, side), np.uint8))
-        pixels = np.where(product[..., None] > 0, frame.fit(canvas.image, GREY) / 127.5 - 1, 0.0)  # 0 is mid-grey
-        shown = self._tensor(product[..., None] / 255)
-        latents = self.pipeline.vae.encode(self._tensor(pixels)).latent_dist.mode()
-        paint = 1 - F.interpolate(shown, size=latents.shape[-2:], mode="nearest")
-        return torch.cat([paint, latents * self.pipeline.vae.config.scaling_factor], 1)
+        return cv2.erode(np.uint8(255) * (alpha > 0.5), np.ones((side, side), np.uint8)) > 0
+
+    def _control_picture(self, frame: Frame, canvas: Canvas) -> Tensor:
+        """What the ControlNet sees, f[1, 3, H, W] in 0..1; -1 where an inpainting ControlNet shall paint."""
+        if self.sampling.control == "canny":
+            return self._edges(frame, canvas)
+        shown = self._shown(frame, canvas)[..., None]
+        return self._tensor(np.where(shown, frame.fit(canvas.image, GREY) / 255, -1.0)[None])
 
     def _edges(self, frame: Frame, canvas: Canvas) -> Tensor:
         """f[1, 3, H, W] in 0..1: canny edges of the product at the frame's size."""
         from caig.imaging.edges import product_edges
 
         edges = product_edges(frame.fit(canvas.image, GREY), frame.fit(canvas.product, 0.0))
-        return self._tensor(edges[..., None] / 255).expand(-1, 3, -1, -1)
-
-    def _encode_texts(self, texts: list[str]) -> Tensor:
-        """f[1 + N, T, C]: the empty text and each prompt; different prompts are encoded once."""
-        tokenizer = self.pipeline.tokenizer
-        for text in texts:
-            warn_of_cut(tokenizer, text)
-        unique = list(dict.fromkeys(["", *texts]))
-        ids = tokenizer(unique, padding="max_length", max_length=tokenizer.model_max_length, truncation=True)
-        states = self.pipeline.text_encoder(torch.tensor(ids["input_ids"], device=self.pipeline.device))[0]
-        return states[[unique.index(text) for text in ["", *texts]]]
+        return self._tensor(edges[None, ..., None] / 255).expand(-1, 3, -1, -1)
 
     def _decode(self, latents: Tensor) -> list[Pixels]:
         """u8[H, W, 3] pictures, one at a time: the decoder is what needs memory."""
         vae = self.pipeline.vae
-        decoded = [vae.decode(one[None] / vae.config.scaling_factor).sample[0] for one in latents]
+        scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+        decoded = [vae.decode(one[None]).sample[0] for one in scaled]
         return [
             ((picture.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
             for picture in decoded
         ]
 
+    def _encode(self, pixels: np.ndarray) -> Tensor:
+        """Latents f[N, 4, h, w] of pictures [N, H, W, 3] in -1..1."""
+        vae = self.pipeline.vae
+        latents = vae.encode(self._tensor(pixels).to(vae.dtype)).latent_dist.mode() * vae.config.scaling_factor
+        return latents.to(self.pipeline.unet.dtype)
+
     def _tensor(self, pixels: np.ndarray) -> Tensor:
-        """[H, W, C] to f[1, C, H, W] on the model's device."""
-        return torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.pipeline.device, self.pipeline.dtype)
+        """[N, H, W, C] to f[N, C, H, W] on the model's device."""
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.pipeline.device, self.pipeline.unet.dtype)
 
     def _multiple(self) -> int:
         """Pixels per side that one latent block of the UNet's coarsest level stands for."""
         return self.pipeline.vae_scale_factor * 2 ** (len(self.pipeline.unet.config.block_out_channels) - 1)
 
+    def _inputs(self) -> int:
+        """9 input channels: the UNet sees mask and product; 4: it does not."""
+        return self.pipeline.unet.config.in_channels
 
-def read_sampling(folder: Path) -> Sampling:
-    """The checkpoint's `sampling.json`, or the defaults; unknown keys are an error."""
-    path = folder / "sampling.json"
-    if not path.is_file():
-        return Sampling()
-    fields = json.loads(path.read_text())
-    if unknown := fields.keys() - Sampling.__dataclass_fields__.keys():
-        raise CheckpointError(
-            str(path),
-            expected=f"only {sorted(Sampling.__dataclass_fields__)}",
-            got=str(sorted(unknown)),
-            next_step="Remove the unknown keys.",
-        )
-    return Sampling(**fields)
-
-
-def warn_of_cut(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
-    """Log a warning with the words that the text encoder will not see."""
-    limit = tokenizer.model_max_length
-    ids = tokenizer(text, truncation=False)["input_ids"]
-    if len(ids) > limit:
-        cut = tokenizer.decode(ids[limit - 1 : -1])
-        log.warning("description has %d tokens, the text encoder reads %d; cut: %r", len(ids), limit, cut)
+    def _guided(self) -> bool:
+        return self.sampling.guidance > 1

@@ -32,7 +32,9 @@ class BackgroundModel(Protocol):
     def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
         """Return one u8[H, W, 3] picture of the canvas's size per description; same seed and batch, same pixels.
 
-        Where `canvas.product` is 1 the content is the model's own and is replaced by the photo afterwards.
+        Where `canvas.product` is 1 the content is the model's own and is replaced by the photo afterwards. A model
+        that cannot leave `description.negative` out says so with an InputError; `canvas.clear` is a wish, and measured
+        afterwards.
         """
         ...
 

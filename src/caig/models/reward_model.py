@@ -1,11 +1,17 @@
 """The reward model: which picture of a product is clicked more, and how often.
 
-A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (two heads on the
-last token's hidden state) and `reward.json` (a `Calibration`). Each picture is judged by itself, with the product's
-words: N candidates cost N passes, and a score depends neither on their order nor on each other.
+A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (linear heads on
+the last token's hidden state) and `reward.json` (a `Calibration`, which also names the form of the input):
 
-Pictures are letterboxed, never cropped or stretched, to the square that the vision tower sees: 128 px in the embedded
-checkpoint. Detail finer than that is not judged.
+    siamese   each picture by itself, with the product's words; head `utility` Linear(d, members). N candidates cost N
+              passes, and a score depends neither on their order nor on each other.
+    joint     as published: two pictures of a product in one sequence; heads `classification` Linear(d, 2), logits of
+              "the left one is clicked more" and "the right one", and `regression` Linear(d, 2), the two log CTRs. Read
+              in both orders, N (N - 1) passes for N candidates. `layout` says how two pictures enter: in two image
+              slots, or left and right in one picture of twice the width (for models that take pictures of any shape).
+
+Pictures are letterboxed, never cropped or stretched, to the square that the vision tower sees, `image_side` pixels.
+Detail finer than that is not judged.
 """
 
 from __future__ import annotations
@@ -14,8 +20,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import torch
@@ -24,19 +31,30 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from caig.artifacts import to_json
 from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
-from caig.models.hub import fingerprint, resolve
-from caig.models.mllm import encode, load_mllm, save_mllm
+from caig.models.adapters import load_adapted, save_adapter
+from caig.models.hub import Dtype, resolve
+from caig.models.mllm import encode, save_mllm
+from caig.models.mllm.reading import core, positions_of
 from caig.types import Pixels, Product, Score
 
 HEADS = "reward_head.safetensors"
 CALIBRATION = "reward.json"
 GREY = 127  # of the letterbox's bars
 NORMAL_95 = 1.96
+BATCH = 32  # sequences a pass
+FIRST_LOG_SLOPE = math.log(0.1)  # a logit of 1 is about a tenth of log CTR at some thousand impressions
+
+Form = Literal["siamese", "joint"]
+Layout = Literal["slots", "left-right"]
+HEAD_WIDTHS: Final = {
+    "siamese": {"utility": 1},  # or as wide as the ensemble
+    "joint": {"classification": 2, "regression": 2},
+}
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +81,9 @@ class Calibration:
     """"simulated" or "click log"."""
     image_side: int
     """Side in pixels of the square into which pictures are letterboxed."""
+    form: Form = "siamese"
+    layout: Layout = "slots"
+    """How two pictures enter one sequence; only with `form` joint."""
 
     def ctr(self, utility: float, category: str) -> tuple[float, float, float]:
         """Predicted CTR and its 95 % interval (ctr, low, high), each 0 to 1."""
@@ -75,37 +96,30 @@ class Calibration:
 
 
 class RewardNetwork(nn.Module):
-    """A multimodal language model with a utility head and a relative log-CTR head on its last token.
+    """A multimodal language model with linear heads on its last token's hidden state.
 
-    Both heads are Linear(d, 1), the siamese form of the paper's Linear(d, 2) over a pair. The second one shapes the
-    shared features in training (L_Point); served CTRs come from the utility, so that the two rankings cannot differ.
+    Siamese: `utility` is an ensemble of `members` Linear(d, 1), each trained on products weighted at random, whose
+    spread tells how sure their mean is. Relative log CTR is the utility times exp(`log_slope`), which is learned: one
+    output for both losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
     """
 
-    def __init__(self, backbone: Any, width: int) -> None:
+    def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = nn.ModuleDict({"utility": nn.Linear(width, 1), "log_ctr": nn.Linear(width, 1)})
+        self.form = form
+        widths = HEAD_WIDTHS[form] | ({"utility": members} if form == "siamese" else {})
+        self.heads = nn.ModuleDict({name: nn.Linear(width, outputs) for name, outputs in widths.items()})
+        self.log_slope = nn.Parameter(torch.tensor(FIRST_LOG_SLOPE))
 
-    def forward(self, inputs: Any) -> tuple[Tensor, Tensor]:
-        """(raw utilities, relative log CTRs), f32[B] each, of left-padded inputs of B pictures."""
-        return self._judge(self.backbone.model(**inputs).last_hidden_state[:, -1])
+    def forward(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Every head's outputs, f32[B, outputs] each, for B left-padded sequences."""
+        hidden = self.hidden(inputs)
+        return tuple(head(hidden) for head in self.heads.values())
 
-    def glance(self, inputs: Any) -> tuple[Tensor, Tensor]:
-        """The same past the language model: the picture's mean token, gated by the mean embedding of its words.
-
-        A cheap first stage of training for vision tower and word embeddings, of no use afterwards.
-        """
-        tokens = self.backbone.model.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output
-        picture = torch.stack([one.mean(0) for one in tokens])
-        ids = inputs["input_ids"]
-        said = (inputs["attention_mask"] * (ids != self.backbone.config.image_token_id))[..., None].to(picture.dtype)
-        words = (self.backbone.get_input_embeddings()(ids) * said).sum(1) / said.sum(1)
-        size = picture.shape[1:]
-        return self._judge(F.layer_norm(picture, size) * (1 + F.layer_norm(words, size)))
-
-    def _judge(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = hidden.float()
-        return self.heads["utility"](hidden).squeeze(1), self.heads["log_ctr"](hidden).squeeze(1)
+    def hidden(self, inputs: Any) -> Tensor:
+        """The last token's hidden state, f32[B, d]."""
+        output = core(self.backbone)(**inputs, position_ids=positions_of(self.backbone, inputs), use_cache=False)
+        return output.last_hidden_state[:, -1].float()
 
 
 class RewardModel:
@@ -116,39 +130,78 @@ class RewardModel:
         self.fingerprint: str | None = None
 
     @classmethod
-    def from_pretrained(cls, name: str = "embedded", *, device: str | None = None) -> RewardModel:
-        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken."""
+    def from_pretrained(
+        cls, name: str = "embedded", *, device: str | None = None, dtype: Dtype | None = None
+    ) -> RewardModel:
+        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken.
+
+        A LoRA's folder loads together with the checkpoint under it.
+        """
         folder = resolve(name, "reward")
         calibration = _read_calibration(folder / CALIBRATION)
-        backbone, processor = load_mllm(folder, device)
-        network = RewardNetwork(backbone, width_of(backbone))
-        _load_heads(network, folder / HEADS)
-        model = cls(network, processor, calibration, name=name)
-        model.fingerprint = fingerprint(folder)
+        backbone, processor, mark = load_adapted(name, "reward", device, dtype=dtype)
+        model = cls(_load_network(backbone, calibration.form, folder / HEADS), processor, calibration, name=name)
+        model.fingerprint = mark
         return model
 
-    @torch.inference_mode()
     def score(self, product: Product, images: Sequence[Pixels], *, ids: Sequence[str]) -> list[Score]:
-        """Return one Score per u8[H, W, 3] image, in order, from one batch; InputError unless there is an id for each.
+        """Return one Score per u8[H, W, 3] image, in order; InputError unless there is an id for each.
 
-        `utility` is in logits: sigmoid(u_A - u_B) is the probability that A is clicked more than B. Order and
-        companions don't count, up to rounding.
+        `utility` is in logits: sigmoid(u_A - u_B) is the probability that A is clicked more than B. Siamese: order and
+        companions don't count, up to rounding. Joint: order doesn't, companions do from three on (see `utilities_of`).
         """
         if len(ids) != len(images):
             expected = f"one for each of the {len(images)} images"
             raise InputError("ids", expected=expected, got=str(len(ids)), next_step="Give as many.")
         if not images:
             return []
-        squares = [letterbox(image, self.calibration.image_side) for image in images]
-        inputs = encode(self.processor, [instruct(product)] * len(squares), squares, self.network.backbone.device)
-        raw = self.network(inputs)[0].double().cpu().numpy()
+        members = self.utilities(product, images) / self.calibration.temperature
         return [
-            _score(creative, value, product.category, self.calibration)
-            for creative, value in zip(ids, raw / self.calibration.temperature, strict=True)
+            _score(creative, own, product.category, self.calibration)
+            for creative, own in zip(ids, members, strict=True)
         ]
 
+    def utilities(self, product: Product, images: Sequence[Pixels]) -> Floats:
+        """f64[N, members]: raw utilities of N images u8[H, W, 3] by each member of the ensemble (one, if joint)."""
+        squares = [letterbox(image, self.calibration.image_side) for image in images]
+        text = instruct(product, of=self.calibration.form)
+        if self.calibration.form == "siamese":
+            return self._read(text, squares)
+        if len(squares) == 1:
+            return np.zeros((1, 1))
+        order = list(permutations(range(len(squares)), 2))
+        logits = self._read(text, [together(squares[a], squares[b], self.calibration.layout) for a, b in order])
+        margin = np.zeros((len(squares), len(squares)))
+        margin[tuple(np.transpose(order))] = logits[:, 0] - logits[:, 1]
+        return utilities_of(margin)[:, None]
 
-def win_probabilities(scores: Sequence[Score]) -> NDArray[np.float64]:
+    @torch.inference_mode()
+    def _read(self, text: str, rows: Sequence[Pixels | Sequence[Pixels]]) -> Floats:
+        """First head's outputs for `text` with each row's picture or pictures, f64[rows, outputs]."""
+        found = []
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            inputs = encode(self.processor, [text] * len(batch), batch, self.network.backbone.device)
+            found.append(self.network(inputs)[0].double().cpu().numpy())
+        return np.concatenate(found)
+
+
+def together(left: Pixels, right: Pixels, layout: Layout) -> list[Pixels]:
+    """The pictures of one sequence: two u8[S, S, 3], or one u8[S, 2 S, 3] with `left` on the left."""
+    return [left, right] if layout == "slots" else [np.concatenate([left, right], axis=1)]
+
+
+def utilities_of(margin: Floats) -> Floats:
+    """f64[N]: utilities whose differences come closest to the antisymmetric part of `margin` f64[N, N], mean 0.
+
+    margin[a, b] is the logit that a, on the left, beats b. Its antisymmetric part M = (margin - margin^T) / 2 knows no
+    left and right, so p(A > B) + p(B > A) = 1. Least squares of M[a, b] on u_a - u_b give u_a = sum_b M[a, b] / N (row
+    sums; Jiang, Lim, Yao and Ye 2011, "Statistical ranking and combinatorial Hodge theory"); exact for two pictures.
+    """
+    return ((margin - margin.T) / 2).sum(1) / len(margin)
+
+
+def win_probabilities(scores: Sequence[Score]) -> Floats:
     """f64[n, n]: P[i, j] = sigmoid(u_i - u_j), the probability that i is clicked more than j; 0.5 on the diagonal.
 
     P[i, j] + P[j, i] is exactly 1: the larger one is computed, the other is its complement (exact for p >= 0.5).
@@ -159,12 +212,12 @@ def win_probabilities(scores: Sequence[Score]) -> NDArray[np.float64]:
     return np.where(gap >= 0, favourite, 1 - favourite)
 
 
-def letterbox(image: Pixels, side: int) -> Pixels:
-    """`image` u8[H, W, 3] on a grey square u8[side, side, 3]: centred, aspect ratio kept, resized with antialiasing."""
+def letterbox(image: Pixels, side: int, *, bars: int = GREY) -> Pixels:
+    """`image` u8[H, W, 3] on a `bars`-grey square u8[side, side, 3]: centred, aspect ratio kept, antialiased."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    square = Image.new("RGB", (side, side), (GREY, GREY, GREY))
+    square = Image.new("RGB", (side, side), (bars, bars, bars))
     resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     square.paste(resized, ((side - size[0]) // 2, (side - size[1]) // 2))
     return np.asarray(square)
@@ -181,17 +234,27 @@ def width_of(backbone: Any) -> int:
 
 
 def save_reward(network: RewardNetwork, processor: Any, calibration: Calibration, folder: Path) -> None:
-    """Write a checkpoint that `RewardModel.from_pretrained` reads: backbone as fp16, heads as fp32."""
-    save_mllm(network.backbone, processor, folder)
+    """Write a checkpoint that `RewardModel.from_pretrained` reads, as fp16: the backbone, or the LoRA on it alone."""
+    if getattr(network.backbone, "peft_config", None):
+        save_adapter(network.backbone, folder)
+    else:
+        save_mllm(network.backbone, processor, folder)
     heads = {name: value.detach().float().cpu().contiguous() for name, value in network.heads.state_dict().items()}
     save_file({name: value.half() for name, value in heads.items()}, folder / HEADS)
     (folder / CALIBRATION).write_text(to_json(asdict(calibration), indent=2) + "\n", encoding="utf-8")
 
 
-def _score(creative_id: str, utility: float, category: str, calibration: Calibration) -> Score:
-    ctr, low, high = calibration.ctr(float(utility), category)
+def _score(creative_id: str, members: Floats, category: str, calibration: Calibration) -> Score:
+    utility = float(members.mean())
+    ctr, low, high = calibration.ctr(utility, category)
     return Score(
-        creative_id=creative_id, utility=float(utility), ctr=ctr, low=low, high=high, basis=calibration.calibrated_on
+        creative_id=creative_id,
+        utility=utility,
+        ctr=ctr,
+        low=low,
+        high=high,
+        basis=calibration.calibrated_on,
+        members=tuple(members.tolist()),
     )
 
 
@@ -203,6 +266,8 @@ def _read_calibration(path: Path) -> Calibration:
         if wrong:
             raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
         calibration = Calibration(**values)
+        if calibration.form not in get_args(Form) or calibration.layout not in get_args(Layout):
+            raise ValueError(f"form '{calibration.form}', layout '{calibration.layout}'")
         rates = (calibration.global_rate, *calibration.base_rates.values())
         if not all(value > 0 for value in (calibration.temperature, calibration.slope, *rates)):
             raise ValueError("a temperature, slope or rate that is not positive")
@@ -211,12 +276,16 @@ def _read_calibration(path: Path) -> Calibration:
     return calibration
 
 
-def _load_heads(network: RewardNetwork, path: Path) -> None:
+def _load_network(backbone: Any, form: Form, path: Path) -> RewardNetwork:
     try:
-        network.heads.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        heads = load_file(path)
+        members = heads["utility.bias"].shape[0] if form == "siamese" else 1
+        network = RewardNetwork(backbone, width_of(backbone), form=form, members=members)
+        network.heads.load_state_dict(heads)
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise _broken(path, error) from error
-    network.heads.to(network.backbone.device)
+    network.heads.to(backbone.device)
+    return network
 
 
 def _broken(path: Path, error: Exception) -> CheckpointError:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -13,33 +11,38 @@ from random import Random
 import numpy as np
 
 from caig.data.captions import setting_of
-from caig.data.everyday import categories, write_title
-from caig.models.mllm import load_mllm
+from caig.data.everyday import Category, categories, suitable_settings, write_title
+from caig.evaluation.match import Described, describe_all
+from caig.evaluation.metrics import mean
+from caig.models.adapters import load_adapted
 from caig.models.prompt_model import PromptModel
 from caig.models.protocols import PromptModel as Describer
-from caig.recipes.pretrain import Config
-from caig.recipes.pretrain_samples import read_photos
+from caig.recipes.pretrain import VALIDATED, Config, answer_loss
+from caig.recipes.pretrain_samples import draw_samples, read_catalog_photos, read_photos, read_sources
 from caig.recipes.training import Log
 from caig.seeding import seed_for
 from caig.types import Estimate, Product
 
 ADS = 4  # descriptions a product, as `caig generate` asks for
 PHOTO_SIDE = 256  # as the pipeline shows products to a prompt model
+Matches = Callable[[Product, Sequence[str]], Sequence[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A product as shown to the model, and the settings that suit it."""
+    """A product as shown to the model, and the product in full, by which its descriptions are judged."""
 
-    product: Product
-    settings: tuple[str, ...]
+    shown: Product
+    truth: Product
 
 
 def write_report(config: Config, folder: Path, log: Log) -> None:
     """Measure the exported model and write `training.json` beside its weights."""
-    model = PromptModel(*load_mllm(folder), name=folder.name)
+    model, processor, _ = load_adapted(str(folder), "prompt")
     estimates = []
-    for estimate in evaluate(model, config.data, cases=config.evaluate, seed=config.seed):
+    for estimate in evaluate(
+        PromptModel(model, processor, name=folder.name), config.data, cases=config.evaluate, seed=config.seed
+    ):
         log.write(**asdict(estimate))
         estimates.append(estimate)
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
@@ -47,89 +50,113 @@ def write_report(config: Config, folder: Path, log: Log) -> None:
     (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def evaluate(prompt_model: Describer, data: Path, *, cases: int, seed: int) -> Iterator[Estimate]:
-    """Measure on at most `cases` cases per condition, one estimate after the other; none for 0 cases."""
+def evaluate(model: Describer, data: Path | None, *, cases: int, seed: int) -> Iterator[Estimate]:
+    """Measure on at most `cases` cases per condition, one estimate after the other; none for 0 cases.
+
+    Held-out losses are told for models that have them: image-text checkpoints loaded by name.
+    """
     for name, group in conditions(data, cases, seed).items():
-        yield from measure(prompt_model, name, group, seed)
+        yield from measure(model, name, group, seed)
+    if cases and data and isinstance(model, PromptModel):
+        yield from task_losses(model, data, cases, seed)
 
 
-def conditions(data: Path, cases: int, seed: int) -> dict[str, list[Case]]:
+def evaluate_catalog(model: Describer, catalog: Path, matches: Matches, *, cases: int, seed: int) -> Iterator[Estimate]:
+    """The same on the first `cases` products of a catalogue, in full and with words or photo blanked."""
+    photos = read_catalog_photos(catalog, None, PHOTO_SIDE)[0][:cases]
+    full = [_case(_product(photo.record, photo.image)) for photo in photos]
+    for name, group in _blanked("catalogue", full).items():
+        yield from measure(model, name, group, seed, matches)
+
+
+def conditions(data: Path | None, cases: int, seed: int) -> dict[str, list[Case]]:
     """Unseen products and nouns, with words and without: at most `cases` cases each, no condition for 0."""
     if not cases:
         return {}
-    tested = _products(data, "test", cases)  # of categories whose photos training never saw
-    known = _products(data, "kept back", cases)  # of categories whose photos it saw
-    nouns = _held_out_nouns(cases, seed)
+    photos = read_photos(data, "test", PHOTO_SIDE)[:cases] if data else []
+    tested = [_case(_product(photo.record, photo.image)) for photo in photos]
+    nouns = _titles(lambda row: () if row.kept_back else row.held_out, cases, seed)
     return {
-        "test products": tested,
-        "test products, words only": [_without(case, "image") for case in tested],
-        "kept-back products": known,
-        "kept-back products, photo only": [_without(case, "title", "category") for case in known],
+        **(_blanked("test products", tested) if tested else {}),
         "held-out nouns": nouns,
         "held-out nouns, no category": [_without(case, "category") for case in nouns],
+        "kept-back categories": _titles(lambda row: row.nouns if row.kept_back else (), cases, seed),
     }
 
 
-def measure(model: Describer, name: str, cases: Sequence[Case], seed: int) -> list[Estimate]:
-    """Validity, match rate of a single sample and of the four ads, and how often all four settings differ."""
-    named = [[setting_of(d.text) for d in model.describe(case.product, ADS, seed=seed)] for case in cases]
-    suits = [case.settings for case in cases]
-    rows = list(zip(named, suits, strict=True))
-    shares: Mapping[str, Callable[[list[str | None], tuple[str, ...]], float]] = {
-        "valid": lambda found, _: float(np.mean([s is not None for s in found])),
-        "match, first ad": lambda found, suit: float(found[0] in suit),
-        "match, four ads": lambda found, suit: float(np.mean([s in suit for s in found])),
-        "four settings differ": lambda found, _: float(len(set(found)) == ADS),
-    }
-    estimates = [bootstrap(f"{name}: {what}", [share(*row) for row in rows]) for what, share in shares.items()]
-    by_category: dict[tuple[str, ...], list[str | None]] = {}
-    for found, suit in rows:
-        by_category.setdefault(suit, []).extend(found)
-    entropies = [entropy(found) for found in by_category.values()]
-    return [*estimates, bootstrap(f"{name}: setting entropy within a category, bits", entropies)]
-
-
-def bootstrap(name: str, values: Sequence[float], draws: int = 2000) -> Estimate:
-    """Mean of per-product values with a 95 % percentile bootstrap interval over products."""
-    array = np.asarray(values, np.float64)
-    picks = np.random.default_rng(seed_for("bootstrap", name)).integers(0, len(array), (draws, len(array)))
-    low, high = np.quantile(array[picks].mean(1), (0.025, 0.975))
-    return Estimate(name=name, value=float(array.mean()), low=float(low), high=float(high), n=len(array))
-
-
-def entropy(names: Sequence[str | None]) -> float:
-    """Shannon entropy in bits of how often each setting is named."""
-    counts = Counter(names)
-    return -sum(n / len(names) * math.log2(n / len(names)) for n in counts.values())
-
-
-def _products(data: Path, share: str, cases: int) -> list[Case]:
-    photos = read_photos(data, share, PHOTO_SIDE)[:cases]
-    return [
-        Case(
-            product=Product(
-                id=photo.record["id"],
-                title=photo.record["title"],
-                category=photo.record["category"],
-                image=photo.image,
-            ),
-            settings=categories()[photo.record["category"]].settings,
+def measure(
+    model: Describer, name: str, cases: Sequence[Case], seed: int, matches: Matches | None = None
+) -> list[Estimate]:
+    """Every metric of `caig.evaluation.match` on the cases' four ads; `matches` judges, by default the categories'
+    known settings do."""
+    rows = []
+    for case in cases:
+        texts = [description.text for description in model.describe(case.shown, ADS, seed=seed)]
+        judged = (matches or _by_category)(case.truth, texts)
+        rows.append(
+            Described(
+                product_id=case.truth.id,
+                category=case.truth.category,
+                texts=tuple(texts),
+                settings=tuple(setting_of(text) for text in texts),
+                matches=tuple(judged),
+            )
         )
-        for photo in photos
-    ]
+    return describe_all(name, rows, seed=seed)
 
 
-def _held_out_nouns(cases: int, seed: int) -> list[Case]:
-    """One title per held-out noun, in an order that spreads over the categories."""
+def task_losses(model: PromptModel, data: Path, cases: int, seed: int) -> Iterator[Estimate]:
+    """Loss in nats a token of each task on products of the test split; intervals over prompts."""
+    import torch
+
+    side = model.processor.image_processor.crop_size["height"] if _crops(model) else PHOTO_SIDE
+    sources = read_sources(data, "test", side)
+    for name, (family, task, photos) in VALIDATED.items():
+        rng = Random(seed_for(seed, "task loss", name))
+        samples = draw_samples(sources, task, family, cases, 1, photos=photos, rng=rng)
+        with torch.inference_mode():
+            losses = [float(answer_loss(model.model, model.processor, [sample])) for sample in samples]
+        yield mean(f"{name}: held-out loss, nats a token", losses, [str(i) for i in range(len(losses))], seed=seed)
+
+
+def _crops(model: PromptModel) -> bool:
+    return bool(getattr(model.processor.image_processor, "crop_size", None))
+
+
+def _by_category(product: Product, texts: Sequence[str]) -> list[float]:
+    suitable = suitable_settings(product.category) or ()
+    return [float(setting_of(text) in suitable) for text in texts]
+
+
+def _blanked(name: str, cases: Sequence[Case]) -> dict[str, list[Case]]:
+    return {
+        name: list(cases),
+        f"{name}, words only": [_without(case, "image") for case in cases],
+        f"{name}, photo only": [_without(case, "title", "category", "attributes") for case in cases],
+    }
+
+
+def _product(record: dict, image: np.ndarray) -> Product:
+    return Product(
+        id=str(record.get("id", record["title"])),
+        title=record["title"],
+        category=record.get("category", ""),
+        image=image,
+    )
+
+
+def _titles(nouns_of: Callable[[Category], Sequence[str]], cases: int, seed: int) -> list[Case]:
+    """One title per noun, at most `cases` of them, drawn over all categories."""
     rng = Random(seed_for(seed, "held-out nouns"))
-    pairs = [(row, noun) for row in categories().values() for noun in row.held_out]
+    pairs = [(row, noun) for row in categories().values() for noun in nouns_of(row)]
     picked = rng.sample(pairs, min(cases, len(pairs)))
-    return [
-        Case(product=Product(id=noun, title=write_title(row, noun, rng), category=row.name), settings=row.settings)
-        for row, noun in picked
-    ]
+    return [_case(Product(id=noun, title=write_title(row, noun, rng), category=row.name)) for row, noun in picked]
+
+
+def _case(product: Product) -> Case:
+    return Case(shown=product, truth=product)
 
 
 def _without(case: Case, *fields: str) -> Case:
-    blanks = {"title": "", "category": "", "image": None}
-    return replace(case, product=replace(case.product, **{field: blanks[field] for field in fields}))
+    blanks = {"title": "", "category": "", "image": None, "attributes": {}}
+    return replace(case, shown=replace(case.shown, **{field: blanks[field] for field in fields}))

@@ -1,8 +1,9 @@
-"""Training samples of the prompt model: what it is shown of a product, and suitable descriptions to write.
+"""Training samples of the prompt model: what it is shown of a product, and what it should write.
 
-Half of the steps show photos, half words only (LLaVA's text-only turn), which cost half as much. A photo step mixes
-rendered products beside their own photo, sometimes without any words, with everyday nouns beside a photo of something
-else, white or noise: a real catalogue's photos look like nothing the model has seen, and words must then decide.
+Prompt generation mixes rendered products beside their own photo, sometimes without any words, with everyday nouns
+without a photo or beside one that says nothing (another product's, white, noise): a real catalogue's photos look like
+nothing a small model has seen, and words must then decide. So that it reads categories and does not learn nouns by
+heart, some products have a made-up noun, or none, and are known by their category alone.
 """
 
 from __future__ import annotations
@@ -14,80 +15,150 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from PIL import Image
 
 from caig.data.captions import sample_description, setting_of
-from caig.data.everyday import Category, categories, write_title
-from caig.data.instructions import product_facts, write_instruction
-from caig.data.scenes import ProductRecord, read_products, read_scenes, split_of
+from caig.data.catalog import read_catalog
+from caig.data.comparisons import split
+from caig.data.everyday import (
+    Category,
+    categories,
+    made_up_noun,
+    suitable_settings,
+    training_categories,
+    write_title,
+)
+from caig.data.instructions import FAMILIES, INSTRUCTIONS, product_facts, write_instruction
+from caig.data.scenes import SceneRecord, read_products, read_scenes
+from caig.data.vocabulary import vocabulary
+from caig.errors import InputError
 from caig.imaging.canvas import on_white
-from caig.models.mllm import encode
-from caig.models.prompt_model import TASK
-from caig.seeding import seed_for
+from caig.imaging.reading import read_photo
+from caig.models.mllm import TrainingBatch, encode_training
+from caig.pipeline import read_cutout
 from caig.types import Cutout, Pixels
 
 SHOWN_ATTRIBUTES = ("brand", "color", "tags", "price")
-IGNORED = -100  # label of a token without loss
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One prompt and its answers; `settings` suit the product."""
+    """One prompt and its answers."""
 
     instruction: str
     image: Pixels | None
     answers: tuple[str, ...]
-    settings: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photo:
-    """A rendered product's record and its photo on white, u8[side, side, 3]."""
+    """A product's record (`title`, `category`, and what else is known) and its photo, u8[side, side, 3].
+
+    `captions` describe the background of the photo; none where it shows the product alone on white.
+    """
 
     record: Mapping[str, Any]
     image: Pixels
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sources:
-    """What samples are drawn from."""
+    """What samples are drawn from: photos on white, pictures of whole scenes, and scenes' captions by setting."""
 
     photos: Sequence[Photo]
-    captions: Mapping[str, Sequence[str]]  # the scenes' own, by setting
+    scenes: Sequence[Photo]
+    captions: Mapping[str, Sequence[str]]
 
 
-def share_of(product_id: str) -> str:
-    """test, validation, train, or `kept back`: a tenth of the training products, never shown in training.
+def read_sources(folder: Path | None, share: str, side: int, catalog: Path | None = None) -> Sources:
+    """The products and scenes of a share (train, validation or test, by a hash of the product), at `side` pixels.
 
-    The rendered split goes by product number modulo 7 and the rendered category by number modulo 14, so test and
-    validation products are of categories whose photos training never sees; those kept back are of seen categories.
+    Each rendered scene also gives a photo of its product alone, in its own pose; captions are of training scenes only.
+    A catalogue's products join them; its rows with a `caption` count as scenes. InputError without either.
     """
-    split = split_of(product_id)
-    return "kept back" if split == "train" and seed_for("kept back", product_id) % 10 == 0 else split
+    if folder is None and catalog is None:
+        hint = "Give --data, --catalog or both."
+        raise InputError("data", expected="rendered scenes or a catalogue", got="neither", next_step=hint)
+    photos, pictures = read_catalog_photos(catalog, share, side) if catalog else ([], [])
+    rendered = [scene for scene in read_scenes(folder) if split(scene.product["id"]) == share] if folder else []
+    posed = [Photo(record=scene.product, image=on_white(_cutout(scene.cutout()), side)) for scene in rendered]
+    return Sources(
+        photos=[*photos, *(read_photos(folder, share, side) if folder else []), *posed],
+        scenes=[*pictures, *(_scene(scene, side) for scene in rendered)],
+        captions=read_captions(folder) if folder else {},
+    )
+
+
+def read_catalog_photos(path: Path, share: str | None, side: int) -> tuple[list[Photo], list[Photo]]:
+    """(products on white, pictures with captions) of a catalogue; `share` None: all of it.
+
+    InputError names the first row that cannot be used: nothing is left out in silence.
+    """
+    catalog = read_catalog(path)
+    if catalog.rejected:
+        row = catalog.rejected[0]
+        raise InputError(
+            f"{path} row {row.row}", expected="a usable product", got=row.reason, next_step="Mend the row."
+        )
+    photos: list[Photo] = []
+    pictures: list[Photo] = []
+    for product in catalog.products:
+        if share is None or split(product.id) == share:
+            about = {"id": product.id, "title": product.title, "category": product.category, **product.attributes}
+            caption = about.pop("caption", "")
+            if caption:
+                image = square(read_photo(Path(str(product.image))).image, side)
+                pictures.append(Photo(record=about, image=image, captions=(str(caption),)))
+            else:
+                photos.append(Photo(record=about, image=on_white(read_cutout(product), side)))
+    return photos, pictures
 
 
 def read_photos(folder: Path, share: str, side: int) -> list[Photo]:
-    """The rendered products of a share (see `share_of`), laid on white as the prompt model sees them."""
-    products = [product for product in read_products(folder) if share_of(product.id) == share]
-    return [Photo(record=product.record, image=on_white(_cutout(product), side)) for product in products]
+    """The rendered products of a share, laid on white as the prompt model sees them."""
+    products = [product for product in read_products(folder) if split(product.id) == share]
+    return [Photo(record=product.record, image=on_white(_cutout(product.rgba()), side)) for product in products]
 
 
 def read_captions(folder: Path) -> dict[str, list[str]]:
     """The training scenes' captions by setting, whatever product stood there; those that open with the setting."""
     captions: dict[str, list[str]] = {}
     for scene in read_scenes(folder):
-        if scene.split == "train":
+        if split(scene.product["id"]) == "train":
             setting = scene.record["setting"]
             fit = [text for text in scene.record["captions"] if setting_of(text.partition(", ")[0]) == setting]
             captions.setdefault(setting, []).extend(fit)
     return captions
 
 
-def draw_samples(sources: Sources, count: int, answers: int, *, photos: bool, rng: Random) -> list[Sample]:
-    """Draw `count` prompts with `answers` descriptions each, all with a photo or all without."""
-    draws = [_rendered if rng.random() < (0.6 if photos else 0.15) else _everyday for _ in range(count)]
-    return [draw(sources, answers, photos, rng) for draw in draws]
+def draw_samples(
+    sources: Sources, task: str, family: str, count: int, answers: int, *, photos: bool, rng: Random
+) -> list[Sample]:
+    """Draw `count` prompts of a task, each with as many answers: at most `answers`, fewer where no more are known.
+
+    `photos`: whether prompts of the generation family, which can do without, show one.
+    """
+    if task == "product":
+        return [_product(sources, answers, rng) for _ in range(count)]
+    if task == "title":
+        return [_title(sources, rng) for _ in range(count)]
+    if task == "background":
+        return [_background(sources, min(answers, 2), rng, words=family == "comprehension") for _ in range(count)]
+    shown = [photo for photo in sources.photos if suitable_settings(photo.record["category"])]
+    own = [bool(shown) and rng.random() < (0.6 if photos else 0.15) for _ in range(count)]
+    return [
+        _rendered(sources, shown, task, answers, photos, rng) if one else _everyday(sources, task, answers, photos, rng)
+        for one in own
+    ]
+
+
+def draw_task(weights: Mapping[str, float], rng: Random, *, scenes: bool = True) -> tuple[str, str]:
+    """(family, task): the family by its weight, then one of its tasks; prompt generation three times as often as
+    rewriting, which is the easier half of it. Without `scenes` nobody can be asked for a background that is there."""
+    family = rng.choices(list(weights), list(weights.values()))[0]
+    tasks = [task for task in FAMILIES[family] if scenes or task != "background"]
+    return family, rng.choices(tasks, [3.0 if task == "prompt generation" else 1.0 for task in tasks])[0]
 
 
 def only_settings(sample: Sample) -> Sample:
@@ -96,65 +167,112 @@ def only_settings(sample: Sample) -> Sample:
 
 
 def tokenizer_texts(captions: Mapping[str, Sequence[str]], seed: int) -> list[str]:
-    """What the byte-level BPE is trained on: captions, instructions and titles of the training nouns."""
+    """What the byte-level BPE is trained on: captions, instructions of every task and titles of the training nouns."""
     rng = Random(seed)
     own = [text for texts in captions.values() for text in texts]
     written = [sample_description(setting, rng) for setting in captions for _ in range(100)]
-    rows = categories().values()
-    facts = [product_facts(write_title(row, noun, rng), row.name) for row in rows for noun in row.training]
-    return own + written + [write_instruction(TASK, fact, rng) for fact in facts]
+    facts = [
+        product_facts(write_title(row, noun, rng), rng.choice((row.name, *row.aliases)))
+        for row in training_categories()
+        for noun in row.training
+    ]
+    return own + written + [write_instruction(rng.choice(list(INSTRUCTIONS)), fact, rng) for fact in facts]
 
 
-def answer_tokens(processor: Any, answers: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Tokens i64[B, T] of the answers, each closed by the end token and padded right, and their mask of ones."""
-    tokenizer = processor.tokenizer
-    rows = [[*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id] for text in answers]
-    length = max(map(len, rows))
-    tokens = [row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows]
-    mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
-    return torch.tensor(tokens), torch.tensor(mask)
+def square(image: Pixels, side: int) -> Pixels:
+    """u8[side, side, 3]: the whole picture, squeezed into a square so that nothing of the scene is cropped."""
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
 
 
-def collate(processor: Any, samples: Sequence[Sample], device: Any) -> tuple[Any, Tensor, Tensor]:
-    """Encoded prompts of B samples, and their answers' tokens and mask i64[B·answers, T]."""
-    inputs = encode(processor, [s.instruction for s in samples], [s.image for s in samples], device)
-    tokens, mask = answer_tokens(processor, [text for s in samples for text in s.answers])
-    return inputs, tokens.to(device), mask.to(device)
+def collate(processor: Any, samples: Sequence[Sample], device: Any) -> TrainingBatch:
+    """B samples as encoded prompts with as many answers each; loss is on tokens of answers only."""
+    return encode_training(
+        processor,
+        [sample.instruction for sample in samples],
+        [sample.image for sample in samples],
+        [sample.answers for sample in samples],
+        device,
+    )
 
 
-def labels(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Targets i64[B, T]: the answer's tokens with its end token; padding carries no loss, nor does any prompt."""
-    return tokens.masked_fill(mask == 0, IGNORED)
-
-
-def _rendered(sources: Sources, answers: int, photos: bool, rng: Random) -> Sample:
+def _product(sources: Sources, answers: int, rng: Random) -> Sample:
     photo = rng.choice(sources.photos)
+    about = photo.record
+    looks = [f"{about['color']} "] if about.get("color") else []
+    texts = [f"{rng.choice([*looks, ''])}{about['category']}" + rng.choice([f", {about['title']}", ""])] * 1
+    texts += [f"{rng.choice([*looks, ''])}{about['category']}" for _ in range(answers - 1)]
+    return Sample(
+        instruction=write_instruction("product", product_facts(), rng),
+        image=augment(photo.image, rng),
+        answers=tuple(texts),
+    )
+
+
+def _title(sources: Sources, rng: Random) -> Sample:
+    photo = rng.choice(sources.photos)
+    told = {name: photo.record[name] for name in SHOWN_ATTRIBUTES if name in photo.record and rng.random() < 0.8}
+    facts = product_facts("", _maybe(photo.record["category"], rng), told)
+    return Sample(
+        instruction=write_instruction("title", facts, rng),
+        image=augment(photo.image, rng),
+        answers=(photo.record["title"],),
+    )
+
+
+def _background(sources: Sources, answers: int, rng: Random, *, words: bool) -> Sample:
+    scene = rng.choice(sources.scenes)
+    about = scene.record
+    facts = product_facts(about["title"], _maybe(about["category"], rng)) if words else product_facts()
+    image = scene.image[:, ::-1] if rng.random() < 0.5 else scene.image
+    return Sample(
+        instruction=write_instruction("background", facts, rng),
+        image=np.ascontiguousarray(image),
+        answers=tuple(rng.choice(scene.captions) for _ in range(answers)),
+    )
+
+
+def _rendered(sources: Sources, shown: Sequence[Photo], task: str, answers: int, photos: bool, rng: Random) -> Sample:
+    photo = rng.choice(shown)
     record = photo.record
     wordless = photos and rng.random() < 0.45
-    attributes = {k: record[k] for k in SHOWN_ATTRIBUTES if rng.random() < 0.5} if rng.random() < 0.2 else {}
-    category = categories()[record["category"]]
-    facts = product_facts() if wordless else product_facts(record["title"], _maybe(category, rng), attributes)
-    return _sample(sources, facts, _augment(photo.image, rng) if photos else None, category.settings, answers, rng)
+    named = {k: record[k] for k in SHOWN_ATTRIBUTES if k in record and rng.random() < 0.5}
+    attributes = named if rng.random() < 0.2 else {}
+    settings = suitable_settings(record["category"]) or ()
+    facts = product_facts() if wordless else product_facts(record["title"], _maybe(record["category"], rng), attributes)
+    return _sample(sources, task, facts, augment(photo.image, rng) if photos else None, settings, answers, rng)
 
 
-def _everyday(sources: Sources, answers: int, photos: bool, rng: Random) -> Sample:
-    category = rng.choice(list(categories().values()))
-    title = write_title(category, rng.choice(category.training), rng)
-    facts = product_facts(title, _maybe(category, rng))
-    return _sample(sources, facts, _unrelated(sources, rng) if photos else None, category.settings, answers, rng)
+def _everyday(sources: Sources, task: str, answers: int, photos: bool, rng: Random) -> Sample:
+    category = rng.choice(training_categories())
+    kind = rng.random()
+    if kind < 0.12:  # the category says it all
+        facts = product_facts("", _name(category, rng))
+    elif kind < 0.35:  # the noun means nothing
+        facts = product_facts(write_title(category, made_up_noun(rng), rng), _name(category, rng))
+    else:
+        facts = product_facts(write_title(category, rng.choice(category.training), rng), _maybe(category.name, rng))
+    image = _unrelated(sources, rng) if photos else None
+    return _sample(sources, task, facts, image, category.settings, answers, rng)
 
 
 def _sample(
-    sources: Sources, facts: str, image: Pixels | None, settings: Sequence[str], answers: int, rng: Random
+    sources: Sources, task: str, facts: str, image: Pixels | None, settings: Sequence[str], answers: int, rng: Random
 ) -> Sample:
     """Answers name different settings as long as there are any left."""
     chosen = [setting for _ in range(-(-answers // len(settings))) for setting in rng.sample(settings, len(settings))]
+    draft = _poor_description(rng) if task == "rewrite" else ""
     return Sample(
-        instruction=write_instruction(TASK, facts, rng),
+        instruction=write_instruction(task, facts, rng, draft=draft),
         image=image,
         answers=tuple(_description(sources, setting, rng) for setting in chosen[:answers]),
-        settings=tuple(settings),
     )
+
+
+def _poor_description(rng: Random) -> str:
+    """Of any setting, suitable or not; a few of its phrases, out of order, one of them perhaps twice."""
+    phrases = sample_description(rng.choice(list(vocabulary().settings)), rng).split(", ")
+    kept = rng.sample(phrases, rng.randrange(1, len(phrases) + 1))
+    return ", ".join(kept + rng.choices(kept, k=rng.randrange(2)))
 
 
 def _description(sources: Sources, setting: str, rng: Random) -> str:
@@ -162,21 +280,26 @@ def _description(sources: Sources, setting: str, rng: Random) -> str:
     return rng.choice(own) if own and rng.random() < 0.25 else sample_description(setting, rng)
 
 
-def _maybe(category: Category, rng: Random) -> str:
-    """The category under one of its names, or nothing: then the title alone must do."""
-    return rng.choice((category.name, *category.aliases)) if rng.random() < 0.6 else ""
+def _name(category: Category, rng: Random) -> str:
+    return category.name if rng.random() < 0.6 else rng.choice((category.name, *category.aliases))
 
 
-def _augment(image: Pixels, rng: Random) -> Pixels:
-    """Mirror and shift; white comes in from the sides."""
-    shift = (rng.randrange(-6, 7), rng.randrange(-6, 7))
+def _maybe(category: str, rng: Random) -> str:
+    """The category under one of its names, or nothing: then the rest must do."""
+    known = categories().get(category)
+    return (_name(known, rng) if known else category) if rng.random() < 0.6 else ""
+
+
+def augment(image: Pixels, rng: Random) -> Pixels:
+    """Mirror, shift (white comes in from the sides) and change the exposure."""
+    shift = (rng.randrange(-10, 11), rng.randrange(-10, 11))
     moved = np.roll(image[:, ::-1] if rng.random() < 0.5 else image, shift, (0, 1))
-    return np.ascontiguousarray(moved)
+    return np.clip(255 - (255 - moved.astype(np.float32)) * rng.uniform(0.75, 1.25), 0, 255).astype(np.uint8)
 
 
 def _unrelated(sources: Sources, rng: Random) -> Pixels:
     """A photo that says nothing about the product: another one's, white, or noise."""
-    image = _augment(rng.choice(sources.photos).image, rng)
+    image = augment(rng.choice(sources.photos).image, rng)
     kind = rng.random()
     if kind < 0.7:
         return image
@@ -185,7 +308,10 @@ def _unrelated(sources: Sources, rng: Random) -> Pixels:
     return np.random.default_rng(rng.getrandbits(32)).integers(0, 256, image.shape, np.uint8)
 
 
-def _cutout(product: ProductRecord) -> Cutout:
-    rgba = product.rgba()
-    alpha = np.asarray(rgba[..., 3] / 255, np.float32)
-    return Cutout(image=rgba[..., :3], alpha=alpha, source="alpha")
+def _scene(scene: SceneRecord, side: int) -> Photo:
+    record = {**scene.product, "setting": scene.record["setting"]}
+    return Photo(record=record, image=square(scene.image(), side), captions=tuple(scene.record["captions"]))
+
+
+def _cutout(rgba: Pixels) -> Cutout:
+    return Cutout(image=rgba[..., :3], alpha=np.asarray(rgba[..., 3] / 255, np.float32), source="alpha")

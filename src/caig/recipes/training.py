@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,28 @@ class MovingAverage:
             self.shadow[name].copy_(state[name])
 
 
-class Log:
-    """One JSON object a line, appended; also printed."""
+def average_gradients(weights: Sequence[nn.Parameter], accelerator: Any) -> None:
+    """Mean of the gradients over all processes of an `accelerate.Accelerator`; nothing to do on one.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.started = path, time.monotonic()
+    By hand, since a wrapped model would hide the parts that a shared cache and the switch of an adapter need.
+    """
+    if accelerator.num_processes > 1:
+        for weight in weights:
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            weight.grad = accelerator.reduce(gradient, "mean")
+
+
+class Log:
+    """One JSON object a line, appended; also printed. A silent one, of a process beside the main one, does neither."""
+
+    def __init__(self, path: Path, *, silent: bool = False) -> None:
+        self.path, self.started, self.silent = path, time.monotonic(), silent
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
     def write(self, **fields: Any) -> None:
+        if self.silent:
+            return
         rounded = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in fields.items()}
         line = json.dumps({"seconds": round(time.monotonic() - self.started, 1), **rounded})
         with self.path.open("a") as file:

@@ -31,6 +31,9 @@ class Config:
     start_from: str | None = None
     """Name of a background checkpoint whose weights, sizes and tokenizer the run starts from; None: from nothing.
     A leg of 0 steps keeps them."""
+    plates: Path | None = None
+    """Folder of plates-*.tar, rendered sets without products, that the exported model starts from; None: those of
+    `start_from`, if it has some."""
     legs: tuple[Leg, ...] = ("autoencoder", "decoder", "unet", "controlnet")
     """Which legs to run now; each needs the ones before it."""
     autoencoder_steps: int = 5400

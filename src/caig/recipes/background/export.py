@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from diffusers import StableDiffusionControlNetInpaintPipeline
+from diffusers import DiffusionPipeline, StableDiffusionControlNetInpaintPipeline
+from torch import nn
 
-from caig.models.background_model import Sampling
+from caig.models.background_loading import Sampling
 from caig.models.background_parts import build_scheduler
-from caig.recipes.background import Config, training_scenes
+from caig.models.plates import PLATES, join_plates
+from caig.recipes.background import Config, starting_folder, training_scenes
 from caig.recipes.background.controlnet import finished_controlnet
 from caig.recipes.background.decoder import finished_decoder
 from caig.recipes.background.unet import finished_painter
@@ -36,14 +39,25 @@ def export(config: Config) -> Path:
     folder = config.out / "model"
     learned = config.decoder_steps > 0 and config.decoder_enlarged > 0
     write_pipeline(pipeline, folder, replace(SAMPLING, enlarges=learned))
+    _add_plates(config, folder)
     (folder / "training.json").write_text(json.dumps(_training_record(config), indent=2) + "\n")
     return folder
 
 
-def write_pipeline(pipeline: StableDiffusionControlNetInpaintPipeline, folder: Path, sampling: Sampling) -> None:
+def _add_plates(config: Config, folder: Path) -> None:
+    """The bank of plates that the model starts from: the config's, else the starting checkpoint's."""
+    start = starting_folder(config)
+    if config.plates:
+        join_plates(config.plates, folder / PLATES)
+    elif start and (start / PLATES).is_file():
+        shutil.copyfile(start / PLATES, folder / PLATES)
+
+
+def write_pipeline(pipeline: DiffusionPipeline, folder: Path, sampling: Sampling) -> None:
     """Write fp16 safetensors in diffusers' layout, and `sampling.json` beside them."""
-    for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet, pipeline.controlnet):
-        part.half()
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            part.half()
     pipeline.save_pretrained(folder, safe_serialization=True)
     forget_places(folder)
     (folder / "sampling.json").write_text(json.dumps(asdict(sampling), indent=2) + "\n")
@@ -62,6 +76,8 @@ def _training_record(config: Config) -> dict[str, object]:
     log = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
     last = {leg: [row for row in log if row["leg"] == leg][-1:] for leg in config.legs}
     settings = asdict(config) | {"data": config.data.name, "out": config.out.name}
+    if config.plates:
+        settings["plates"] = config.plates.name
     if config.start_from:
         settings["start_from"] = Path(config.start_from).name
     return {"recipe": "caig train background", "settings": settings, "last_log": last}

@@ -1,0 +1,94 @@
+"""What every model that writes descriptions shares: the words of the request, distinct candidates, tidy texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+import numpy as np
+
+from caig.data.captions import setting_of
+from caig.data.instructions import product_facts, write_instruction
+from caig.errors import CheckpointError, ImageError, InputError
+from caig.seeding import seed_for
+from caig.types import Description, Product
+
+TASK = "prompt generation"
+TOP_P = 0.9
+MAX_TOKENS = 64  # longer descriptions end at their last whole phrase; a CLIP text encoder reads 77
+TRIES = 4  # draws per candidate until it differs from the ones before it
+
+Attempt = tuple[int, int]  # candidate k, how many times it was drawn before
+
+
+def describe_distinct(
+    draw: Callable[[Sequence[int]], list[str]], product: Product, n: int, *, seed: int, author: str
+) -> list[Description]:
+    """`n` descriptions by `author`, where `draw(seeds)` writes one text a seed.
+
+    Candidate k depends on (seed, product id, k) and on the candidates before it, never on `n`. CheckpointError when all
+    that is drawn for a candidate is empty.
+    """
+    chosen = choose_distinct(lambda wanted: draw([seed_for(seed, product.id, *attempt) for attempt in wanted]), n)
+    if not all(chosen):
+        raise CheckpointError(
+            f"prompt model {author!r}",
+            expected="a description",
+            got=f"an empty text {TRIES} times for product {product.id!r}",
+            next_step="Use a checkpoint trained to write descriptions.",
+        )
+    return [Description(product_id=product.id, text=text, author=author, seed=seed) for text in chosen]
+
+
+def write_request(product: Product, n: int, *, seed: int) -> str:
+    """One of the task's instructions with the product's words; InputError for n < 1, ImageError for an unread photo."""
+    if n < 1:
+        raise InputError("n", expected="at least 1 description", got=str(n), next_step="Ask for 1 or more.")
+    if not (product.image is None or isinstance(product.image, np.ndarray)):
+        raise ImageError(
+            f"product {product.id}",
+            expected="its photo as u8[H, W, 3]",
+            got=type(product.image).__name__,
+            next_step="Read and cut out the photo first (caig.imaging).",
+        )
+    facts = product_facts(product.title, product.category, product.attributes)
+    return write_instruction(TASK, facts, Random(seed_for(seed, product.id, "instruction")))
+
+
+def tidy(text: str, *, complete: bool) -> str:
+    """`text` in one line, each phrase once; one that was cut, not `complete`, loses its unfinished last phrase."""
+    line = " ".join(text.split())
+    whole = line if complete or ", " not in line else line.rpartition(", ")[0]
+    return ", ".join(dict.fromkeys(whole.split(", ")))
+
+
+def choose_distinct(draw: Callable[[Sequence[Attempt]], list[str]], n: int) -> list[str]:
+    """Choose a text per candidate: the first of its draws that repeats no earlier candidate's text or setting.
+
+    `draw([(k, attempt), …])` returns their texts. After `TRIES` draws a repeated setting is allowed, then a repeated
+    text. Draws wanted at the same time are made in one batch.
+    """
+    drawn: list[list[str]] = [[] for _ in range(n)]
+    while True:
+        chosen: list[str] = []
+        wanted: list[Attempt] = []
+        for k, texts in enumerate(drawn):
+            text = _first_distinct(texts, chosen)
+            if text is None and len(texts) < TRIES:
+                wanted.append((k, len(texts)))
+            else:
+                chosen.append(text if text is not None else _least_repeated(texts, chosen))
+        if not wanted:
+            return chosen
+        for (k, _), text in zip(wanted, draw(wanted), strict=True):
+            drawn[k].append(text)
+
+
+def _first_distinct(texts: Sequence[str], earlier: Sequence[str]) -> str | None:
+    settings = {setting_of(text) for text in earlier} - {None}
+    return next((text for text in texts if text and text not in earlier and setting_of(text) not in settings), None)
+
+
+def _least_repeated(texts: Sequence[str], earlier: Sequence[str]) -> str:
+    fresh = (text for text in texts if text and text not in earlier)
+    return next(fresh, next(filter(None, texts), ""))

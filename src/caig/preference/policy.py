@@ -1,0 +1,135 @@
+"""Losses of preference optimisation (CAIG, stage c), as pure functions of log-probabilities.
+
+A loss is one function (pairs, beta) -> f[P], a value per pair. To add one, write it and name it in `LOSSES`: label
+smoothing, length normalisation, weights and the product-centric term come from `objective` and fit every loss.
+In formulas, r(y) = log pi(y|x) - log ref(y|x), the log-probabilities summed over the tokens of y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SIMPO_MARGIN = 0.5  # gamma / beta of arXiv 2405.14734, section 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Log-probabilities of P chosen and rejected answers, f[P] each, and their lengths in tokens, f[P] or i64[P].
+
+    `corrupted`: of the chosen answer after the product information was corrupted. `ref_*`: under the reference.
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    corrupted: Tensor
+    ref_chosen: Tensor
+    ref_rejected: Tensor
+    ref_corrupted: Tensor
+    chosen_length: Tensor
+    rejected_length: Tensor
+
+    @property
+    def margin(self) -> Tensor:
+        """r(chosen) - r(rejected)."""
+        return (self.chosen - self.ref_chosen) - (self.rejected - self.ref_rejected)
+
+    @property
+    def product_margin(self) -> Tensor:
+        """r(chosen) with the right product information less r(chosen) with the corrupted one."""
+        return (self.chosen - self.ref_chosen) - (self.corrupted - self.ref_corrupted)
+
+    def per_token(self) -> Pairs:
+        """Means over tokens in place of sums; the same again when they are means already."""
+        chosen, rejected = self.chosen_length, self.rejected_length
+        return Pairs(
+            chosen=self.chosen / chosen,
+            rejected=self.rejected / rejected,
+            corrupted=self.corrupted / chosen,
+            ref_chosen=self.ref_chosen / chosen,
+            ref_rejected=self.ref_rejected / rejected,
+            ref_corrupted=self.ref_corrupted / chosen,
+            chosen_length=torch.ones_like(chosen),
+            rejected_length=torch.ones_like(rejected),
+        )
+
+    def swapped(self) -> Pairs:
+        """Chosen and rejected change places."""
+        return replace(
+            self,
+            chosen=self.rejected,
+            rejected=self.chosen,
+            ref_chosen=self.ref_rejected,
+            ref_rejected=self.ref_chosen,
+            chosen_length=self.rejected_length,
+            rejected_length=self.chosen_length,
+        )
+
+
+def dpo(pairs: Pairs, beta: float) -> Tensor:
+    """-log s(beta [r(chosen) - r(rejected)]) (arXiv 2305.18290, eq. 7; CAIG's first term)."""
+    return -F.logsigmoid(beta * pairs.margin)
+
+
+def ipo(pairs: Pairs, beta: float) -> Tensor:
+    """(r(chosen) - r(rejected) - 1 / (2 beta))^2 (arXiv 2310.12036, eq. 17)."""
+    return (pairs.margin - 1 / (2 * beta)).square()
+
+
+def kto(pairs: Pairs, beta: float) -> Tensor:
+    """[1 - s(beta (r(chosen) - z))] + [1 - s(beta (z - r(rejected)))] (arXiv 2402.01306, eq. 8, both weights 1).
+
+    z, the reference point, is the batch's mean of r over all answers, at least 0 and without gradient; the paper
+    estimates it on mismatched answers.
+    """
+    chosen, rejected = pairs.chosen - pairs.ref_chosen, pairs.rejected - pairs.ref_rejected
+    z = torch.cat([chosen, rejected]).mean().clamp(min=0).detach()
+    return 2 - (beta * (chosen - z)).sigmoid() - (beta * (z - rejected)).sigmoid()
+
+
+def simpo(pairs: Pairs, beta: float) -> Tensor:
+    """-log s(beta [log pi(chosen) / |chosen| - log pi(rejected) / |rejected| - 1/2]), no reference (2405.14734)."""
+    means = pairs.per_token()
+    return -F.logsigmoid(beta * (means.chosen - means.rejected - SIMPO_MARGIN))
+
+
+def product_centric(pairs: Pairs, beta: float) -> Tensor:
+    """-log s(beta [r(chosen | I, C) - r(chosen | I^, C^)]), CAIG's second term: the same answer, other information."""
+    return -F.logsigmoid(beta * pairs.product_margin)
+
+
+Loss = Callable[[Pairs, float], Tensor]
+LOSSES: Mapping[str, Loss] = {"dpo": dpo, "ipo": ipo, "kto": kto, "simpo": simpo}
+
+
+def objective(
+    pairs: Pairs,
+    *,
+    loss: Loss = dpo,
+    beta: float,
+    product_weight: float,
+    smoothing: float = 0.0,
+    per_token: bool = False,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Weighted mean over pairs of (1 - smoothing) loss + smoothing loss(swapped) + product_weight product_centric.
+
+    Args:
+        beta: how dear it is to leave the reference, above 0
+        product_weight: lambda of the paper; 0 leaves the product-centric term out
+        smoothing: the chance, 0 to 0.5, that a label is wrong (conservative DPO for `dpo`)
+        per_token: whether log-probabilities are means over tokens; the paper sums
+        weight: f[P], at least 0; None weighs all alike
+
+    Returns:
+        scalar; 0 when all weights are 0
+    """
+    pairs = pairs.per_token() if per_token else pairs
+    terms = (1 - smoothing) * loss(pairs, beta) + smoothing * loss(pairs.swapped(), beta)
+    terms = terms + product_weight * product_centric(pairs, beta)
+    share = torch.ones_like(terms) if weight is None else weight
+    return (share * terms).sum() / share.sum().clamp(min=1e-12)

@@ -1,0 +1,171 @@
+"""Product-centric preference optimisation (CAIG, stage c): describe, paint, judge, update, round after round.
+
+It differs from the paper: N candidates in place of 2, of which all pairs train, weighted by how sure the reward model
+is of their order; one low-rank adapter goes on through all rounds, and the reference is that adapter switched off; the
+candidates of a product are painted from one seed of its own, where the paper has seed 42 for every picture; and four
+guards are watched on products that never train, of which any can stop the run. Preset `caig-published` sets N, the
+weights, the adapter and the learning rate as published.
+
+    out/settings.json            what decides the run
+    out/pictures/<id>.webp       every painted picture, named by its pixels
+    out/rounds/<r>/*.json        descriptions, pictures, utilities and measurements of a round, each written once
+    out/rounds/<r>/update.pt     adapter and optimizer within and after the round's update
+    out/best                     the adapter of the best round that no guard objects to: `--prompt-model out/best`
+    out/log.jsonl, tensorboard/  every step and round; out/index.html the run on one page
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from caig.errors import InputError
+from caig.types import Product
+
+if TYPE_CHECKING:
+    from caig.models.protocols import BackgroundModel, RewardModel
+    from caig.recipes.pcpo_steps import Refresh
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of `caig train pcpo`."""
+
+    catalog: Path
+    """Catalogue of the products to write for."""
+    out: Path
+    """Run folder; a run that was cut goes on where it stopped."""
+    preset: Literal["", "caig-published"] = ""
+    """caig-published: 2 candidates, pairs unweighted, beta 0.5, rank 128, learning rate 2e-5, 3,200 products."""
+    prompt_model: str = "embedded"
+    background_model: str = "embedded"
+    reward_model: str = "embedded"
+    guard_model: str = ""
+    """A second reward model, of another seed and split, which never trains anything; empty: none."""
+    rounds: int = 5
+    products: int = 64
+    """Per round."""
+    candidates: int = 4
+    """Descriptions per product, each painted."""
+    side: int = 256
+    """Of the square pictures, in pixels."""
+    loss: Literal["dpo", "ipo", "kto", "simpo"] = "dpo"
+    beta: float = 0.1
+    """How dear it is to leave the reference; 0.5 in the paper, with a model that needs to move little."""
+    product_weight: float = 1.0
+    """Lambda, weight of the product-centric term; 0 leaves it out."""
+    negative: Literal["corrupted", "stranger"] = "corrupted"
+    """The product-centric negative: masked photo and another's words, or another's clean photo and words."""
+    corruptions: int = 4
+    """Fixed negatives per product (K)."""
+    smoothing: float = 0.0
+    """Chance, 0 to 0.5, that a label is wrong."""
+    per_token: bool = False
+    """Log-probabilities as means over tokens."""
+    weighted: bool = True
+    """Weigh pairs by 2 P(chosen better) - 1 of the reward model, its margin on a calibrated scale; else all alike."""
+    rank: int = 16
+    """Of the adapter."""
+    alpha: float = 32.0
+    dropout: float = 0.0
+    lr: float = 5e-4
+    epochs: int = 4
+    """Passes over a round's pairs."""
+    batch: int = 4
+    """Products a step, on each device."""
+    warmup: int = 4
+    """Steps of linear warm-up in each round; a cosine down to 0 follows."""
+    watch: int = 16
+    """Products, kept out of training, on which every round is measured."""
+    max_kl: float = 30.0
+    """Guard: nats that a description may lie from the reference, on average."""
+    min_entropy: float = 0.8
+    """Guard: share of the pre-trained model's entropy of settings, and of its distinct-2, that must be left."""
+    max_match_drop: float = 0.1
+    """Guard: how far the match rate may fall."""
+    max_guard_drop: float = 0.1
+    """Guard: how far the mean utility by the guard model may fall."""
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.candidates < 2:
+            hint = "Ask for 2 or more."
+            raise InputError("candidates", expected="at least 2 to compare", got=str(self.candidates), next_step=hint)
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "": {},
+    "caig-published": {
+        "candidates": 2, "products": 3200, "beta": 0.5, "weighted": False, "rank": 128, "alpha": 256.0,
+        "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
+    },
+}  # fmt: skip
+"""What the paper and its code set; other fields stay as they are given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """Everything that takes part beside the prompt model, which is trained; a judge sees pictures and words only."""
+
+    background: BackgroundModel
+    reward: RewardModel
+    guard: RewardModel | None = None
+    refresh: Refresh | None = None
+    """Given each round's pictures, returns the reward model to go on with: where clicks come from is the caller's."""
+
+
+def run(config: Config) -> Path:
+    """Read the catalogue, load the models by name and optimise; returns `out/best`.
+
+    Raises:
+        CatalogError: the catalogue cannot be used.
+        InputError: it holds fewer products than one round and the watch need, or `out` holds a run of other settings.
+    """
+    import torch
+
+    from caig.data.catalog import read_catalog
+    from caig.models.hub import load_model
+
+    config = replace(config, **PRESETS[config.preset])
+    torch.set_num_threads(config.threads)
+    products = read_catalog(config.catalog).products
+    models = Models(
+        background=load_model(config.background_model, "background"),
+        reward=load_model(config.reward_model, "reward"),
+        guard=load_model(config.guard_model, "reward") if config.guard_model else None,
+    )
+    return optimise(config, products, models)
+
+
+def optimise(config: Config, products: Sequence[Product], models: Models) -> Path:
+    """The loop. Every step is stored once, so a run that was cut reads what it has and goes on; steps are shared among
+    the processes of `accelerate launch`."""
+    from caig.recipes import pcpo_steps as steps
+    from caig.recipes.pcpo_report import write_page
+    from caig.recipes.pcpo_update import Policy, export, update
+    from caig.recipes.store import Store
+
+    shelf = steps.Shelf.of(config, products)
+    policy = Policy.start(config)
+    settings = {**asdict(config), "out": "", "catalog": "", "ids": [product.id for product in products]}
+    store = Store(config.out, settings, policy.accelerator)
+    studio = steps.Studio(config, models)
+    watched = [steps.watch(store, 0, policy, studio, shelf.watched)]
+    for r in range(config.rounds):
+        window = shelf.window(r)
+        drafts = store.shared(f"rounds/{r}/drafts", steps.describe, window, policy, config.candidates, r)
+        pictures = store.shared(f"rounds/{r}/pictures", studio.paint, window, drafts, r)
+        utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
+        update(policy, r, window, shelf.train, drafts, utilities)
+        studio.refresh(window, pictures)
+        watched.append(steps.watch(store, r + 1, policy, studio, shelf.watched))
+        alarms = steps.alarms(config, watched[0].metrics, watched[-1].metrics)
+        policy.tell(r + 1, alarm="; ".join(alarms), **watched[-1].metrics)
+        if alarms:
+            break
+    best = steps.best_round(config, watched)
+    write_page(config, watched, best)
+    return export(policy, best)

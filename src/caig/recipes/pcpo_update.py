@@ -1,0 +1,312 @@
+"""The update of a round of preference optimisation: log-probabilities of all candidates, pairs, steps.
+
+A batch holds whole products. Each prompt, right or corrupted, is read once and its cache repeated for the product's
+candidates, so that N candidates and all their pairs cost one prompt, where a trainer of pairs reads it N (N - 1) times.
+Pictures are seen once a round: the vision tower is not adapted. The reference's log-probabilities are computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from caig.artifacts import published_folder
+from caig.models.adapters import adapter_weights, add_adapter, load_adapted, reference, save_adapter
+from caig.models.describing import write_request
+from caig.models.mllm import TrainingBatch, answer_log_probs, encode_training, see, with_features
+from caig.models.prompt_model import PromptModel
+from caig.preference.corruption import corruptions, strangers
+from caig.preference.policy import LOSSES, Pairs, objective
+from caig.recipes.pcpo import Config
+from caig.recipes.pcpo_steps import as_seen
+from caig.recipes.training import Log, average_gradients, cosine_with_warmup, load_checkpoint, save_checkpoint
+from caig.seeding import seed_for
+from caig.types import Product
+
+CHECKPOINT_EVERY = 20  # steps
+NEGATIVES = {"corrupted": corruptions, "stranger": strangers}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The model that is trained, its adapter on, and where what happens to it is told."""
+
+    config: Config
+    model: Any
+    processor: Any
+    accelerator: Accelerator
+    log: Log
+    board: SummaryWriter | None
+
+    @classmethod
+    def start(cls, config: Config) -> Policy:
+        """The model by its name with a fresh adapter, on this process's device."""
+        accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        model, processor, _ = load_adapted(config.prompt_model, "prompt", str(accelerator.device))
+        seed = seed_for(config.seed, "adapter")
+        size = {"rank": config.rank, "alpha": config.alpha, "dropout": config.dropout}
+        add_adapter(model, **size, base=config.prompt_model, seed=seed)
+        main = accelerator.is_main_process
+        log = Log(config.out / "log.jsonl", silent=not main)
+        board = SummaryWriter(str(config.out / "tensorboard")) if main else None
+        return cls(
+            config=config, model=model.eval(), processor=processor, accelerator=accelerator, log=log, board=board
+        )
+
+    @property
+    def writer(self) -> PromptModel:
+        """The model as it writes descriptions now."""
+        return PromptModel(self.model, self.processor, name=self.config.prompt_model)
+
+    def tell(self, step: int, **values: Any) -> None:
+        """Write to log.jsonl and, what are numbers, to TensorBoard."""
+        self.log.write(step=step, **values)
+        numbers = {name: value for name, value in values.items() if self.board and isinstance(value, float)}
+        for name, value in numbers.items():
+            assert self.board
+            self.board.add_scalar(name, value, step)
+
+    @torch.no_grad()
+    def distance(self, products: Sequence[Product], texts: Sequence[Sequence[str]]) -> float:
+        """Mean of log pi(y|x) - log ref(y|x) over texts that the policy wrote: an estimate of its KL from the reference
+        in nats a description. (A nucleus cut the texts' draws, so it leaves the rare ones out.)"""
+        gaps = []
+        for product, own in zip(products, texts, strict=True):
+            batch = self.encode([product], [own], self.config.seed)
+            mine = self.log_probs(batch)
+            with reference(self.model):
+                gaps.append((mine - self.log_probs(batch)).mean().item())
+        return float(np.mean(gaps))
+
+    def encode(self, products: Sequence[Product], texts: Sequence[Sequence[str]], seed: int) -> TrainingBatch:
+        """Prompts and answers of products as they are shown, every picture seen already."""
+        prompts = [write_request(product, 1, seed=seed) for product in products]
+        images = [product.image if isinstance(product.image, np.ndarray) else None for product in products]
+        batch = encode_training(self.processor, prompts, images, texts, self.model.device)
+        return replace(batch, inputs=with_features(batch.inputs, see(self.model, batch.inputs)))
+
+    def log_probs(self, batch: TrainingBatch) -> Tensor:
+        """log pi of each answer, summed over its tokens, f32[B, N]."""
+        tokens = answer_log_probs(self.model, batch.inputs, batch.answers, batch.mask, batch.repeats)
+        return tokens.sum(1).view(-1, batch.repeats)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """B products of a round: their candidates under the right information (view 0) and under each negative."""
+
+    views: Sequence[TrainingBatch]
+    references: Sequence[Tensor]
+    """f32[B, N] per view."""
+    utilities: Tensor
+    """f32[B, N]."""
+    texts: Sequence[Sequence[str]]
+
+
+def update(
+    policy: Policy,
+    r: int,
+    products: Sequence[Product],
+    others: Sequence[Product],
+    drafts: Mapping[str, Sequence[str]],
+    utilities: Mapping[str, Sequence[float]],
+) -> None:
+    """Train the adapter on the round's pairs, from its last checkpoint; does nothing where the round is done."""
+    config, model, path = policy.config, policy.model, policy.config.out / f"rounds/{r}/update.pt"
+    weights = list(adapter_weights(model).values())
+    optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=0.0)
+    state, steps, processes = load_checkpoint(path), steps_of(config, len(products), policy), policy.accelerator
+    start = restore(policy, state, optimizer) if state else 0
+    if start == steps:
+        return
+    groups = encode_groups(policy, r, products, others, drafts, utilities)
+    for step in range(start, steps):
+        place = step * processes.num_processes + processes.process_index
+        group = groups[order(config, r, place // len(groups), len(groups))[place % len(groups)]]
+        for settings in optimizer.param_groups:
+            settings["lr"] = config.lr * cosine_with_warmup(step, steps, config.warmup)
+        seed = seed_for(config.seed, "dropout", r, place)
+        loss, pairs = group_loss(policy, group, 1 + place // len(groups) % config.corruptions, seed)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(weights, processes)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        policy.tell(r * steps + step + 1, loss=loss.item(), **margins(pairs))
+        if processes.is_main_process and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
+            save_checkpoint(path, state_of(policy, optimizer, step + 1))
+    processes.wait_for_everyone()
+    policy.tell((r + 1) * steps, stranger_margin=stranger_margin(policy, r, products, others, drafts, utilities))
+
+
+def steps_of(config: Config, products: int, policy: Policy) -> int:
+    """Optimizer steps of a round: passes over its batches, shared among the processes."""
+    batches = -(-products // config.batch)
+    return -(-config.epochs * batches // policy.accelerator.num_processes)
+
+
+def order(config: Config, r: int, epoch: int, count: int) -> list[int]:
+    """The order of batches in one pass."""
+    return np.random.default_rng(seed_for(config.seed, "order", r, epoch)).permutation(count).tolist()
+
+
+def encode_groups(
+    policy: Policy,
+    r: int,
+    products: Sequence[Product],
+    others: Sequence[Product],
+    drafts: Mapping[str, Sequence[str]],
+    utilities: Mapping[str, Sequence[float]],
+) -> list[Group]:
+    """The round in batches, with every picture seen and every reference computed: 1 clean and K negatives a product."""
+    size = policy.config.batch
+    batches = [products[i : i + size] for i in range(0, len(products), size)]
+    make = NEGATIVES[policy.config.negative]
+    return [_group(policy, r, batch, others, drafts, utilities, make, policy.config.corruptions) for batch in batches]
+
+
+def _group(
+    policy: Policy,
+    r: int,
+    products: Sequence[Product],
+    others: Sequence[Product],
+    drafts: Mapping[str, Sequence[str]],
+    utilities: Mapping[str, Sequence[float]],
+    negatives: Any,
+    count: int,
+) -> Group:
+    seed = seed_for(policy.config.seed, "describe", r)  # so that prompts are those that the drafts answered
+    texts = [drafts[product.id] for product in products]
+    wrong = [_negatives(negatives, product, others, count, policy.config.seed) for product in products]
+    shown = [[as_seen(product) for product in products], *([one[k] for one in wrong] for k in range(count))]
+    views = [policy.encode(view, texts, seed) for view in shown]
+    with torch.no_grad(), reference(policy.model):
+        references = [policy.log_probs(view) for view in views]
+    scores = torch.tensor([utilities[product.id] for product in products], device=policy.model.device)
+    return Group(views=views, references=references, utilities=scores, texts=texts)
+
+
+def _negatives(make: Any, product: Product, others: Sequence[Product], count: int, seed: int) -> list[Product]:
+    """Negatives of a product as it is shown; only the strangers' photos that are needed are read."""
+    if make is corruptions:
+        return corruptions(as_seen(product), others, count, seed=seed)
+    return [as_seen(stranger) for stranger in strangers(product, others, count, seed=seed)]
+
+
+def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int) -> tuple[Pairs, Tensor]:
+    """All pairs of different texts of a product, and P(chosen better) - P(rejected better) of each, f32[P].
+
+    That is 2 s(u_chosen - u_rejected) - 1: utilities are calibrated, so it is small both for a small margin and for an
+    unsure reward model.
+    """
+    count = clean.shape[1]
+    found = [
+        (b, i, j) if group.utilities[b, i] >= group.utilities[b, j] else (b, j, i)
+        for b, texts in enumerate(group.texts)
+        for i in range(count)
+        for j in range(i + 1, count)
+        if texts[i] != texts[j]
+    ]
+    b, chosen, rejected = torch.tensor(found, dtype=torch.long, device=clean.device).view(-1, 3).T
+    lengths = group.views[0].mask.sum(1).view(-1, count)
+    right, wrong = group.references[0], group.references[view]
+    gap = group.utilities[b, chosen] - group.utilities[b, rejected]
+    pairs = Pairs(
+        chosen=clean[b, chosen],
+        rejected=clean[b, rejected],
+        corrupted=corrupted[b, chosen],
+        ref_chosen=right[b, chosen],
+        ref_rejected=right[b, rejected],
+        ref_corrupted=wrong[b, chosen],
+        chosen_length=lengths[b, chosen],
+        rejected_length=lengths[b, rejected],
+    )
+    return pairs, 2 * gap.sigmoid() - 1
+
+
+def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tensor, Pairs]:
+    """The objective on a batch's pairs, with its `view`-th negative; dropout comes from `seed`."""
+    config = policy.config
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        policy.model.train()
+        clean, corrupted = (policy.log_probs(group.views[k]) for k in (0, view))
+        policy.model.eval()
+    pairs, confidence = pairs_of(group, clean, corrupted, view)
+    loss = objective(
+        pairs,
+        loss=LOSSES[config.loss],
+        beta=config.beta,
+        product_weight=config.product_weight,
+        smoothing=config.smoothing,
+        per_token=config.per_token,
+        weight=confidence if config.weighted else None,
+    )
+    return loss, pairs
+
+
+def margins(pairs: Pairs) -> dict[str, float]:
+    """What a step tells: mean margins in nats, and the share of pairs ordered as the reward model has them."""
+    if not len(pairs.chosen):
+        return {"margin": 0.0, "product_margin": 0.0, "ordered": 0.5}
+    return {
+        "margin": pairs.margin.mean().item(),
+        "product_margin": pairs.product_margin.mean().item(),
+        "ordered": (pairs.margin > 0).float().mean().item(),
+    }
+
+
+@torch.no_grad()
+def stranger_margin(
+    policy: Policy,
+    r: int,
+    products: Sequence[Product],
+    others: Sequence[Product],
+    drafts: Mapping[str, Sequence[str]],
+    utilities: Mapping[str, Sequence[float]],
+) -> float:
+    """Mean product margin in nats against another product's clean photo and words, which no mask gives away."""
+    some = products[: policy.config.batch]
+    group = _group(policy, r, some, others, drafts, utilities, strangers, 1)
+    pairs, _ = pairs_of(group, policy.log_probs(group.views[0]), policy.log_probs(group.views[1]), 1)
+    return margins(pairs)["product_margin"]
+
+
+def state_of(policy: Policy, optimizer: torch.optim.Optimizer, step: int) -> dict[str, Any]:
+    """What a checkpoint holds: the adapter in full precision, the optimizer, the step."""
+    adapter = {name: value.detach().cpu() for name, value in adapter_weights(policy.model).items()}
+    return {"adapter": adapter, "optimizer": optimizer.state_dict(), "step": step}
+
+
+@torch.no_grad()
+def restore(policy: Policy, state: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None) -> int:
+    """Put a checkpoint's adapter, and optimizer, in place; returns its step."""
+    for name, value in adapter_weights(policy.model).items():
+        value.copy_(state["adapter"][name])
+    if optimizer:
+        optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
+
+
+def export(policy: Policy, best: int) -> Path:
+    """Write `out/best`: the adapter as it was before round `best` (0: as it began, which changes nothing)."""
+    folder = policy.config.out / "best"
+    if policy.accelerator.is_main_process:
+        state = load_checkpoint(policy.config.out / f"rounds/{best - 1}/update.pt")
+        if state:
+            restore(policy, state)
+        else:
+            with torch.no_grad():
+                [value.zero_() for name, value in adapter_weights(policy.model).items() if "lora_B" in name]
+        with published_folder(folder) as work:
+            save_adapter(policy.model, work)
+    policy.accelerator.wait_for_everyone()
+    return folder

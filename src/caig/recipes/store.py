@@ -1,0 +1,60 @@
+"""The steps of a run, each stored once and whole: the same command goes on where the last one was cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from caig.artifacts import to_json, write_atomic
+from caig.errors import InputError
+
+
+class Store:
+    """JSON results of named steps below a folder.
+
+    `settings` is what decides all of them; a folder that was begun with other settings raises InputError, since half of
+    one run and half of another are no run. Several processes (`accelerate.Accelerator`) share the folder.
+    """
+
+    def __init__(self, folder: Path, settings: Any, accelerator: Any) -> None:
+        self.folder, self.accelerator = folder, accelerator
+        begun, wanted = folder / "settings.json", to_json(settings, indent=1)
+        if begun.is_file() and begun.read_text(encoding="utf-8") != wanted:
+            raise InputError(
+                str(folder),
+                expected="a new folder, or a run with the same settings",
+                got=f"a run with other settings ({_differences(json.loads(begun.read_text()), json.loads(wanted))})",
+                next_step="Choose another --out, or give the settings of that run.",
+            )
+        if accelerator.is_main_process:
+            write_atomic(begun, wanted.encode())
+
+    def once(self, name: str, make: Callable[..., Any], *arguments: Any) -> Any:
+        """The result of step `name`: read when it is there, else `make(*arguments)`, stored. As JSON reads it."""
+        path = self.folder / f"{name}.json"
+        if not path.is_file():
+            write_atomic(path, to_json(make(*arguments)).encode())
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def by_one(self, name: str, make: Callable[..., Any], *arguments: Any) -> Any:
+        """`once`, made by the main process for all."""
+        if self.accelerator.is_main_process:
+            self.once(name, make, *arguments)
+        self.accelerator.wait_for_everyone()
+        return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+
+    def shared(self, name: str, make: Callable[..., Any], items: Sequence[Any], *arguments: Any) -> dict[str, Any]:
+        """`make(items, *arguments)`, a mapping with an entry per item, each process making its share of the items."""
+        rank, count = self.accelerator.process_index, self.accelerator.num_processes
+        names = [name] if count == 1 else [f"{name}-{k + 1}-of-{count}" for k in range(count)]
+        self.once(names[rank], make, items[rank::count], *arguments)
+        self.accelerator.wait_for_everyone()
+        parts = [json.loads((self.folder / f"{part}.json").read_text(encoding="utf-8")) for part in names]
+        return {key: value for part in parts for key, value in part.items()}
+
+
+def _differences(old: Any, new: Any) -> str:
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return ", ".join(f"{name}: {old.get(name)!r}, now {new.get(name)!r}" for name in names)[:300]

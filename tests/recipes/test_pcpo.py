@@ -1,0 +1,241 @@
+"""Preference optimisation at toy size: that it goes on where it was cut, that every setting matters, and the guards."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from caig.errors import InputError
+from caig.models.prompt_model import PromptModel
+from caig.recipes import pcpo_update
+from caig.recipes.pcpo import PRESETS, Config, optimise
+from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
+from caig.recipes.pcpo_update import Group, pairs_of
+from caig.testing import sample_product
+from caig.types import Product
+from tests.recipes.pcpo_toys import Judge, Painter, models, toy, write_prompt_model, write_shelf
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_texts():
+    """A model of random weights never ends by itself; 12 tokens are enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("caig.models.prompt_model.MAX_TOKENS", 12)
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prompt_model(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> list[Product]:
+    return write_shelf(tmp_path_factory.mktemp("shelf"))
+
+
+@pytest.fixture(scope="module")
+def uncut(base: Path, shelf: list[Product], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("uncut") / "run"
+    optimise(toy(base, out), shelf, models(guard=Judge(2)))
+    return out
+
+
+def adapter(out: Path, r: int = 1) -> dict[str, torch.Tensor]:
+    return torch.load(out / f"rounds/{r}/update.pt", weights_only=True)["adapter"]
+
+
+def same(first: Path, second: Path, r: int = 1) -> bool:
+    one, two = adapter(first, r), adapter(second, r)
+    return one.keys() == two.keys() and all(
+        one[name].shape == two[name].shape and torch.equal(one[name], two[name]) for name in one
+    )
+
+
+def test_what_a_run_leaves(uncut: Path, base: Path):
+    tuned = PromptModel.from_pretrained(str(uncut / "best"))
+    assert tuned.describe(sample_product(), 1, seed=0)
+    page = (uncut / "index.html").read_text()
+    assert "data:image/jpeg;base64," in page and "http" not in page and "<script" not in page
+    lines = [json.loads(line) for line in (uncut / "log.jsonl").read_text().splitlines()]
+    steps, rounds = [line for line in lines if "loss" in line], [line for line in lines if "kl" in line]
+    assert len(steps) == 2 * 2 * 2 and [line["step"] for line in rounds] == [1, 2]  # rounds, epochs, batches
+    assert {"margin", "product_margin", "ordered"} <= steps[0].keys()
+    assert {"kl", "entropy", "distinct_2", "match", "utility", "guard", "alarm"} <= rounds[0].keys()
+    assert sum("stranger_margin" in line for line in lines) == 2
+    assert list((uncut / "tensorboard").iterdir())
+    ids = {id for ids in json.loads((uncut / "rounds/0/pictures.json").read_text()).values() for id in ids}
+    assert ids <= {path.stem for path in (uncut / "pictures").iterdir()}
+
+
+def test_it_learns_what_the_judge_likes(base: Path, shelf: list[Product], tmp_path: Path):
+    optimise(toy(base, tmp_path / "run", rounds=1, epochs=15, lr=0.02), shelf, models())
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    margins = [line["margin"] for line in lines if "margin" in line]
+    assert margins[0] == pytest.approx(0, abs=1e-3), "at first the policy is the reference"
+    print(f"required: margins above 0.5 nats in the last pass; measured: {margins[-2:]}")
+    assert min(margins[-2:]) > 0.5
+    assert [line["kl"] for line in lines if "kl" in line][-1] != 0
+
+
+@pytest.mark.parametrize(
+    ("where", "calls"),
+    [("caig.recipes.pcpo_update.group_loss", 6), ("tests.recipes.pcpo_toys.Painter.paint", 9)],
+    ids=["in the second update", "while painting"],
+)
+def test_a_run_that_was_cut_ends_as_an_uncut_one(
+    base: Path, shelf: list[Product], uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where, calls
+):
+    name, count = where.rpartition("."), 0
+    target = pcpo_update if "update" in where else Painter
+    plain = getattr(target, name[2])
+
+    def cut(*arguments, **more):
+        nonlocal count
+        count += 1
+        if count == calls:
+            raise KeyboardInterrupt
+        return plain(*arguments, **more)
+
+    monkeypatch.setattr(pcpo_update, "CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr(target, name[2], cut)
+    with pytest.raises(KeyboardInterrupt):
+        optimise(toy(base, tmp_path / "run"), shelf, models(guard=Judge(2)))
+    assert not (tmp_path / "run/best").exists()
+    monkeypatch.setattr(target, name[2], plain)
+    optimise(toy(base, tmp_path / "run"), shelf, models(guard=Judge(2)))
+    assert same(tmp_path / "run", uncut)
+    for step in ("rounds/1/drafts", "rounds/1/utilities", "rounds/2/watch"):
+        assert (tmp_path / f"run/{step}.json").read_text() == (uncut / f"{step}.json").read_text()
+
+
+def test_a_finished_run_does_nothing_again(base: Path, shelf: list[Product], uncut: Path):
+    class Idle(Painter):
+        def paint(self, *arguments, **more):
+            raise AssertionError("painted again")
+
+    before = adapter(uncut)
+    optimise(
+        toy(base, uncut), shelf, models(guard=Judge(2)).__class__(background=Idle(), reward=Judge(), guard=Judge(2))
+    )
+    assert all(torch.equal(value, before[name]) for name, value in adapter(uncut).items())
+
+
+def test_a_folder_of_other_settings_is_left_alone(base: Path, shelf: list[Product], uncut: Path):
+    with pytest.raises(InputError, match=r"expected a new folder, or a run with the same settings.*beta: 0.1, now 0.2"):
+        optimise(toy(base, uncut, beta=0.2), shelf, models())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"products": 3}, {"candidates": 4}, {"side": 72}, {"loss": "ipo"}, {"beta": 0.5}, {"product_weight": 0.0},
+        {"negative": "stranger"}, {"corruptions": 1}, {"smoothing": 0.2}, {"per_token": True}, {"weighted": False},
+        {"rank": 3}, {"alpha": 8.0}, {"dropout": 0.2}, {"lr": 1e-3}, {"epochs": 1}, {"batch": 3}, {"warmup": 3},
+        {"seed": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_every_setting_changes_the_adapter(
+    base: Path, shelf: list[Product], uncut: Path, tmp_path: Path, change: dict, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("caig.recipes.pcpo_update.stranger_margin", lambda *arguments: 0.0)
+    optimise(toy(base, tmp_path / "run", rounds=1, **change), shelf, models())
+    assert not same(tmp_path / "run", uncut, r=0)
+
+
+def test_an_alarm_stops_the_run_and_keeps_the_best_round(base: Path, shelf: list[Product], tmp_path: Path):
+    folder = optimise(toy(base, tmp_path / "run", max_kl=-1.0), shelf, models())
+    assert (tmp_path / "run/rounds/1/watch.json").exists() and not (tmp_path / "run/rounds/1/drafts.json").exists()
+    assert "Stopped by a guard: kl" in (tmp_path / "run/index.html").read_text()
+    plain, kept = PromptModel.from_pretrained(str(base)), PromptModel.from_pretrained(str(folder))
+    texts = [[d.text for d in one.describe(sample_product(), 2, seed=0)] for one in (plain, kept)]
+    assert texts[0] == texts[1], "no round was without alarm: the model as it came"
+
+
+BEFORE = {"kl": 0.0, "entropy": 2.0, "distinct_2": 0.5, "utility": 0.0, "match": 0.6, "guard": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "alarm"),
+    [
+        ({}, None),
+        ({"kl": 31.0}, "kl 31 is above 30"),
+        ({"entropy": 1.5}, "entropy 1.5 is below 1.6"),
+        ({"distinct_2": 0.39}, "distinct_2 0.39 is below 0.4"),
+        ({"match": 0.49}, "match 0.49 is below 0.5"),
+        ({"guard": 0.8}, "guard 0.8 is below 0.9"),
+        ({"utility": -5.0}, None),
+    ],
+)
+def test_alarms(change: dict, alarm: str | None):
+    found = alarms(Config(catalog=Path("c"), out=Path("o")), BEFORE, {**BEFORE, **change})
+    assert found == ([alarm] if alarm else [])
+
+
+def test_the_best_round_is_the_guards_choice_among_those_without_alarm():
+    config = Config(catalog=Path("c"), out=Path("o"))
+    rounds = [{}, {"guard": 1.5, "utility": 1.0}, {"guard": 1.2, "utility": 9.0}, {"guard": 3.0, "kl": 99.0}]
+    watched = [Watched(products=[], metrics={**BEFORE, **change}) for change in rounds]
+    assert best_round(config, watched) == 1
+    bare = [Watched(products=[], metrics={k: v for k, v in w.metrics.items() if k != "guard"}) for w in watched]
+    assert best_round(config, bare) == 2
+    assert best_round(config, watched[:1]) == 0
+
+
+def test_pairs_and_their_weights_by_hand():
+    # Product 0: utilities 2, 0, 1 and equal texts at 0 and 1; product 1: 0, 0, 3.
+    clean = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]])
+    view = type("View", (), {"mask": torch.ones(6, 4)})()
+    group = Group(
+        views=[view, view],
+        references=[clean - 1, clean - 2],
+        utilities=torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 3.0]]),
+        texts=[["a", "a", "b"], ["a", "b", "c"]],
+    )
+    pairs, weight = pairs_of(group, clean, clean * 10, 1)
+    assert pairs.chosen.tolist() == [-1.0, -3.0, -4.0, -6.0, -6.0]
+    assert pairs.rejected.tolist() == [-3.0, -2.0, -5.0, -4.0, -5.0]
+    assert pairs.corrupted.tolist() == [-10.0, -30.0, -40.0, -60.0, -60.0]
+    assert pairs.ref_corrupted.tolist() == [-3.0, -5.0, -6.0, -8.0, -8.0]
+    assert pairs.chosen_length.tolist() == [4.0] * 5
+    assert weight.tolist() == pytest.approx([0.4621, 0.4621, 0.0, 0.9051, 0.9051], abs=1e-4)  # 2 s(gap) - 1
+
+
+def test_watched_products_never_train_and_windows_go_round(shelf: list[Product]):
+    config = Config(catalog=Path("c"), out=Path("o"), products=4, watch=3)
+    found = Shelf.of(config, shelf)
+    assert not {p.id for p in found.train} & {p.id for p in found.watched} and found.watched
+    ids = [p.id for r in range(3) for p in found.window(r)]
+    assert len(found.window(0)) == 4 and ids == [found.train[i % len(found.train)].id for i in range(12)]
+    with pytest.raises(InputError, match="expected at least 2 products to train on and 1 to watch"):
+        Shelf.of(config, shelf[:1])
+
+
+def test_the_rewarder_may_be_refreshed_from_clicks(base: Path, shelf: list[Product], tmp_path: Path):
+    seen: list[int] = []
+
+    def refresh(model, shown):
+        assert all(
+            one.image.shape == (64, 64, 3) and one.mask.shape == (64, 64) and one.mask.max() == 1 for one in shown
+        )
+        seen.append(len(shown))
+        return Judge(1)
+
+    optimise(toy(base, tmp_path / "run"), shelf, models(refresh=refresh))
+    assert len(seen) == 2 and min(seen) > 4
+    ids = json.loads((tmp_path / "run/rounds/1/pictures.json").read_text())
+    utilities = json.loads((tmp_path / "run/rounds/1/utilities.json").read_text())
+    from caig.recipes.pcpo_steps import Studio
+
+    studio = Studio(toy(base, tmp_path / "run"), models())
+    for product in ids:
+        assert utilities[product] == studio.utilities(Judge(1), shelf[0], ids[product])
+
+
+def test_the_published_preset():
+    published = PRESETS["caig-published"]
+    assert (published["candidates"], published["beta"], published["rank"], published["alpha"]) == (2, 0.5, 128, 256.0)
+    with pytest.raises(InputError, match="candidates: expected at least 2 to compare, got 1"):
+        Config(catalog=Path("c"), out=Path("o"), candidates=1)

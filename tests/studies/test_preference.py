@@ -1,0 +1,81 @@
+"""The study of preference optimisation: its statistics by hand, its judge, its bank, and that rows are paid alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caig.shop.shoppers import World
+from caig.shop.statistics import look
+from caig.studies.learnability import features
+from caig.studies.preference import ROWS, Config, in_blocks, summary, training
+from caig.studies.preference_parts import Bank, LookJudge, canvas_of, mask_of, write_photos
+from caig.studies.shelf import read_ads
+from caig.types import Description
+
+SCENES = Path(__file__).parents[1] / "data"
+
+
+def table(gain: float, noise: np.ndarray) -> dict:
+    before = np.full(50, -3.5) + noise
+    rows = {"best of 4": before + gain / 2, "ours": before + gain, "headroom": before + 2 * gain}
+    return {"pre-trained": before, "models": {}, **rows}
+
+
+def test_lift_and_share_of_headroom_by_hand():
+    noise = np.random.default_rng(0).normal(0, 0.1, 50)
+    found = {e.name: e for e in summary({1: table(0.1, noise), 2: table(0.3, noise)})}
+    # Gains 0.1 and 0.3 everywhere: a mean of 0.2, of 0.4 to gain.
+    assert found["ours: lift of true CTR"].value == pytest.approx(np.expm1(0.2))
+    assert found["best of 4: lift of true CTR"].value == pytest.approx(np.expm1(0.1))
+    assert found["headroom: lift of true CTR"].value == pytest.approx(np.expm1(0.4))
+    assert found["ours: share of headroom"].value == pytest.approx(0.5)
+    assert found["ours: lift of true CTR"].n == 100
+
+
+def test_worlds_are_resampled_as_blocks():
+    """Within a world all products gain alike: the interval spans what two draws of two worlds can give."""
+    gain = np.repeat([[0.1], [0.3]], 50, axis=1)
+    estimate = in_blocks("x", gain, gain, lambda g, _: float(g.mean()))
+    assert (estimate.low, estimate.high) == (pytest.approx(0.1), pytest.approx(0.3))
+
+
+def test_rows_paint_and_step_alike(tmp_path: Path):
+    config = Config(scenes=SCENES, out=tmp_path)
+    paid = {
+        row: (t.rounds * t.products * t.candidates, t.rounds * t.epochs * -(-t.products // t.batch))
+        for row, t in ((row, training(config, row, 1, 1e-3)) for row in ROWS)
+    }
+    assert len(set(paid.values())) == 1
+    assert training(config, "DPO only", 1, 1e-3).product_weight == 0
+    assert not training(config, "PCPO as published", 1, 1e-3).weighted
+    assert len({training(config, row, world, lr).out for row in ROWS for world in (1, 2) for lr in (1e-3, 1e-4)}) == 12
+
+
+def test_the_judge_is_linear_in_what_the_shop_sees(tmp_path: Path):
+    ads = sorted(read_ads(SCENES), key=lambda ad: ad.product.id)
+    judge = LookJudge("x", ads, World(1), Config(scenes=SCENES, out=tmp_path, impressions=500))
+    product = write_photos(SCENES, tmp_path)[0]
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    [score] = judge.score(product, [image], ids=["a"])
+    assert judge._utility(ads[0].look, ads[0].product.category) == pytest.approx(features(ads)[0] @ judge.weights)
+    assert score.utility == pytest.approx(judge._utility(look(image, mask_of(product)), product.category))
+
+
+def test_a_picture_is_painted_once(tmp_path: Path):
+    class Counting:
+        name, calls = "counting", 0
+
+        def paint(self, canvas, descriptions, *, seeds):
+            self.calls += len(descriptions)
+            return [np.full((*canvas.product.shape, 3), seed, np.uint8) for seed in seeds]
+
+    painter = Counting()
+    bank, canvas = Bank(painter, tmp_path / "bank"), canvas_of(write_photos(SCENES, tmp_path / "photos")[0])
+    texts = [Description(product_id="p", text=text, author="", seed=0) for text in ("a", "b", "a")]
+    first = bank.paint(canvas, texts, seeds=[1, 2, 1])
+    again = Bank(painter, tmp_path / "bank").paint(canvas, texts, seeds=[1, 2, 1])
+    assert painter.calls == 2
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True)) and int(first[1][0, 0, 0]) == 2
+    bank.paint(canvas, texts[:1], seeds=[3])
+    assert painter.calls == 3
