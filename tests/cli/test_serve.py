@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +110,17 @@ def test_keys_are_made_and_revoked(caig, tmp_path: Path) -> None:
     assert caig("keys", "shop-1", "--role", "admin").out.startswith("caig_admin_shop-1_")
     assert caig("keys", "shop-1", "--revoke").out == "revoked shop-1\n"
     assert "a name that was never revoked" in caig("keys", "shop-1").err
+
+
+def test_a_port_in_use_is_told(caig) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = caig("serve", "--port", port, "--no-painter")
+    assert done.code == 2
+    told = f"error: 127.0.0.1:{port}: expected a free address of this machine, got another. "
+    assert done.err.splitlines()[-1] == f"{told}Choose another --port or --host."
 
 
 def test_a_missing_extra_is_told(caig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
