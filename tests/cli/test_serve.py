@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -111,6 +112,17 @@ def test_keys_are_made_and_revoked(caig, tmp_path: Path) -> None:
     assert "a name that was never revoked" in caig("keys", "shop-1").err
 
 
+def test_a_port_in_use_is_told(caig) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = caig("serve", "--port", port, "--no-painter")
+    assert done.code == 2
+    told = f"error: 127.0.0.1:{port}: expected a free address of this machine, got another. "
+    assert done.err.splitlines()[-1] == f"{told}Choose another --port or --host."
+
+
 def test_a_missing_extra_is_told(caig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import importlib.util
 
@@ -128,9 +140,7 @@ def test_a_real_server_paints_beside_its_answers(tmp_path: Path) -> None:
     """Started by the command, with a painter of its own that is niced, does a job, and ends with the server."""
     folder, base = tmp_path / "service", "http://127.0.0.1:18765"
     fakes = {"prompt": "Prompts", "background": "Backgrounds", "reward": "Rewards"}
-    models = [
-        word for role, fake in fakes.items() for word in (f"--{role}-model", f"python:tests.cli.cli_fakes:{fake}")
-    ]
+    models = [f"--{role}-model=python:tests.cli.cli_fakes:{name}" for role, name in fakes.items()]
     command = [sys.executable, "-m", "caig", "serve", "--folder", str(folder), "--port", "18765", *models]
     server = subprocess.Popen(command)
     key = Keys(folder).make("admin", "tester")

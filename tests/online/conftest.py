@@ -7,9 +7,7 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from caig.online.schema import creatives, open_database, products
-from tests.databases import database, postgres_server
 
-__all__ = ["database", "postgres_server"]
 PREDICTED = {"original": 0.02, "ad-1": 0.03, "ad-2": 0.04}
 
 

@@ -12,8 +12,8 @@ from caig.online.allocation import (
     best_chances,
     draw,
     posterior,
-    prior_strength,
     probabilities,
+    skill,
     wilson_low,
 )
 
@@ -113,24 +113,26 @@ def test_wilson_by_hand() -> None:
 
 
 def judged(products: int, accuracy: float, seed: int = 0) -> float:
-    """Strength after `products` products of 3 pairs each, whose truth is known, and a model right `accuracy` often."""
+    """Skill after `products` products of 3 pairs each, whose truth is known, and a model right `accuracy` often."""
     rng = np.random.default_rng(seed)
     right = rng.random(products * 3) < accuracy
     names = [f"p{k // 3}" for k in range(products * 3)]
-    return prior_strength(Rules(prior=1000), np.where(right, 0.01, -0.01), np.ones(len(right)), names)
+    return skill(np.where(right, 0.01, -0.01), np.ones(len(right)), names)
 
 
-def test_strength_starts_at_zero_and_grows_with_accuracy_and_evidence() -> None:
-    assert prior_strength(Rules(), [], [], []) == 0
-    assert judged(2, 1.0) < judged(20, 1.0) < judged(200, 1.0) < 1000
+def test_skill_starts_at_zero_and_grows_with_accuracy_and_evidence() -> None:
+    assert skill([], [], []) == 0
+    assert judged(2, 1.0) < judged(20, 1.0) < judged(200, 1.0) < 1
     assert 0 < judged(200, 0.7) < judged(200, 0.85) < judged(200, 1.0)
-    assert judged(300, 0.5) < 100 and judged(300, 0.2) == 0
+    assert judged(300, 0.5) < 0.1 and judged(300, 0.2) == 0
+
+
+def test_skill_by_hand() -> None:
+    """Products right 1 and 0.75 (a label of 0.75): mean 0.875 of 2, Wilson's low end 0.3 or so, below a coin's flip."""
+    assert skill([0.1, 0.1], [1.0, 0.75], ["a", "b"]) == max(0, 2 * wilson_low(0.875, 2) - 1) == 0
+    many = [str(k) for k in range(100)]
+    assert skill(np.ones(100), np.full(100, 0.9), many) == pytest.approx(2 * wilson_low(0.9, 100) - 1)
 
 
 def test_undecided_clicks_give_no_credit() -> None:
-    assert prior_strength(Rules(), np.ones(300), np.full(300, 0.5), [str(k) for k in range(300)]) == 0
-
-
-def test_strength_follows_the_rules() -> None:
-    pairs = (np.ones(60), np.ones(60), [str(k) for k in range(60)])
-    assert prior_strength(Rules(prior=500), *pairs) == pytest.approx(prior_strength(Rules(prior=1000), *pairs) / 2)
+    assert skill(np.ones(300), np.full(300, 0.5), [str(k) for k in range(300)]) == 0

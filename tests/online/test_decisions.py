@@ -65,6 +65,20 @@ def test_weighted_means_by_hand() -> None:
     assert lead.high == pytest.approx(0.095 + boundary(spread, 0.025, 10 + PREDICTED) / 200)
 
 
+def test_values_by_hand() -> None:
+    """One version of 10 at shares 0.5 : 0.5; orders of 30 and 10 on arm 1, 20 on the control, none worth above 50.
+
+    Lead (30 + 10 - 20) / 0.5 / 10; V = (30^2 + 10^2 + 20^2) / 0.5^2, predicted 0. Leads lie within 50 / 0.1.
+    """
+    shares, shown = np.array([[0.5, 0.5]]), np.array([[5.0, 5]])
+    tally = tally_of(shares, shown, np.zeros((1, 2)), (0.2, 0.1))
+    value, squares = {"value": np.array([[20.0, 40]])}, {"value": np.array([[400.0, 1000]])}
+    lead = difference(replace(tally, total=value, squares=squares, highest={"value": 50.0}), "value", 1)
+    assert (lead.value, lead.n) == (pytest.approx(4), 10)
+    assert lead.low == pytest.approx(4 - boundary(5600, 0.025, 50 * (5 + PREDICTED)) / 10)
+    assert lead.high == pytest.approx(min(500, 4 + boundary(5600, 0.025, 50 * (10 + PREDICTED)) / 10))
+
+
 def test_an_arm_is_compared_over_its_own_time_only() -> None:
     shares, shown = np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([[100.0, 0], [50, 50]])
     lead = difference(tally_of(shares, shown, np.array([[90.0, 0], [5, 10]]), (0.2, 0.1)), "click", 1)

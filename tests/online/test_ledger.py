@@ -28,7 +28,7 @@ from caig.online.campaigns import (
     read_campaigns,
     refresh,
     retire,
-    reward_strength,
+    reward_skill,
     start,
     tally,
 )
@@ -291,8 +291,8 @@ def test_too_few_arms(engine: Engine) -> None:
 
 def test_the_reward_model_earns_its_say_on_held_out_clicks(ledger: Ledger) -> None:
     """12 products whose clicks agree with the predictions; a model that learned from those clicks earns nothing."""
-    engine, rules = ledger.engine, Rules()
-    assert reward_strength(engine, rules) == 0
+    engine = ledger.engine
+    assert reward_skill(engine) == 0
     with engine.begin() as connection:
         for k in range(12):
             connection.execute(insert(products), [product(f"p{k}")])
@@ -307,12 +307,13 @@ def test_the_reward_model_earns_its_say_on_held_out_clicks(ledger: Ledger) -> No
                 d = replace(template, impression_id=id, product_id=f"p{k}", creative_id=f"p{k}-{n}")
                 batch.append(event("click" if shown < 20 * n else "impression", d, 500))
     ledger.record(batch)
-    earned = reward_strength(engine, rules)
-    assert 300 < earned < 1000
+    assert 0.3 < reward_skill(engine) < 1
+    play(ledger, {"original": 0.3, "ad-1": 0.1, "ad-2": 0.1}, 300, now=500)
+    assert refresh(engine, CAMPAIGN, now=600).strength == CAMPAIGN.rules.prior * reward_skill(engine) > 0
     model = {"fingerprint": "f", "role": "reward", "name": "m", "parent": None, "learned_from": {}, "created_at": 0}
     with engine.begin() as connection:
-        connection.execute(insert(models), [{**model, "learned_until": 500, "in_use": True}])
-    assert reward_strength(engine, rules) == 0
+        connection.execute(insert(models), [{**model, "learned_until": 501, "in_use": True}])
+    assert reward_skill(engine) == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,6 @@ from caig.service.config import Config
 from caig.service.painter import Painter
 from caig.service.state import State
 from tests.cli.cli_fakes import Backgrounds, Prompts, Rewards
-from tests.databases import database, postgres_server
-
-__all__ = ["database", "postgres_server"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,8 @@ class Service:
     def paint_all(self) -> None:
         """What the painter's process does, once."""
         pipeline = AdPipeline(prompt_model=Prompts(), background_model=Backgrounds(), reward_model=Rewards())
-        painter = Painter(engine=self.state.engine, files=self.state.files, pipeline=pipeline)
+        state = self.state
+        painter = Painter(engine=state.engine, files=state.files, pipeline=pipeline, parent=os.getppid())
         while (job := store.claim_job(self.state.engine)) is not None:
             painter.work(job)
 

@@ -10,8 +10,11 @@ from PIL import Image
 
 from caig.online.campaigns import latest
 from caig.online.ledger import Event
+from caig.pipeline import AdPipeline
 from caig.service import store
 from caig.service.bots import CLICKS_A_MINUTE, Suspicions
+from caig.service.painter import Painter
+from tests.cli.cli_fakes import Backgrounds, Prompts, Rewards
 from tests.service.conftest import Service, Start, box_mask, picture
 
 LATER = {"user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
@@ -63,7 +66,7 @@ def test_shares_follow_clicks_and_a_proven_arm_is_promoted(start: Start, monkeyp
     decisions = [allocation.decide(0) for _ in range(3000)]
     kinds = [("click" if d.creative_id == good and k % 2 else "impression", d) for k, d in enumerate(decisions)]
     ledger.record([Event(kind=kind, at=1, decision=d) for kind, d in kinds])  # type: ignore[arg-type]
-    service.client.portal.call(service.state.refresh, allocation.campaign)  # type: ignore[union-attr]
+    service.client.portal.call(service.state.refresh, allocation.campaign, 0.0)  # type: ignore[union-attr]
     shares = service.call("GET", f"/v1/campaigns/{campaign}/policy")["probabilities"]
     assert shares[good] == pytest.approx(0.7)
     stats = service.call("GET", f"/v1/campaigns/{campaign}/stats")
@@ -180,6 +183,23 @@ def test_the_same_job_twice_makes_no_ad_twice(service: Service) -> None:
     service.call("POST", "/v1/products/oat/creatives", 202, json={"n": 2, "width": 64, "height": 64, "seed": 1})
     service.paint_all()
     assert len(service.call("GET", "/v1/products/oat/creatives")["items"]) == len(ads) == 3
+
+
+def test_a_painter_whose_server_is_gone_leaves_the_job_to_the_next(service: Service) -> None:
+    service.product()
+    job = service.call("POST", "/v1/products/oat/creatives", 202, json={"n": 3, "width": 64, "height": 64})
+    claimed = store.claim_job(service.state.engine)
+    assert claimed is not None
+    pipeline = AdPipeline(prompt_model=Prompts(), background_model=Backgrounds(), reward_model=Rewards())
+    orphan = Painter(engine=service.state.engine, files=service.state.files, pipeline=pipeline, parent=-1)
+    with pytest.raises(SystemExit, match="its server is gone"):
+        orphan.work(claimed)
+    told = service.call("GET", f"/v1/jobs/{job['id']}")
+    assert (told["status"], told["done"]) == ("running", 1)
+    store.requeue(service.state.engine)
+    service.paint_all()
+    assert service.call("GET", f"/v1/jobs/{job['id']}")["status"] == "done"
+    assert len(service.call("GET", "/v1/products/oat/creatives")["items"]) == 4
 
 
 def test_a_photo_that_can_not_be_cut_out_fails_its_job_with_the_reason(service: Service) -> None:

@@ -122,8 +122,9 @@ def posterior(
     return a + strength * believed, b + strength * (1 - believed)
 
 
-def prior_strength(rules: Rules, margin: ArrayLike, label: ArrayLike, products: Sequence[str]) -> float:
-    """Impressions that the reward model's opinion is worth: `rules.prior` times 2 low - 1, never below 0.
+def skill(margin: ArrayLike, label: ArrayLike, products: Sequence[str]) -> float:
+    """How far the reward model can be trusted, 0 to 1: 2 low - 1, never below 0. Times `Rules.prior` it is the strength
+    of `posterior`.
 
     `low` is the lower end of Wilson's 95 % interval of the model's pair accuracy on clicks that it was not trained on.
     Products are the sample, since pairs of one product are alike; without any, nothing is believed.
@@ -139,7 +140,7 @@ def prior_strength(rules: Rules, margin: ArrayLike, label: ArrayLike, products: 
     label = np.asarray(label, np.float64)
     right = 0.5 + (agreement(margin, np.ones(len(label))) - 0.5) * (2 * label - 1)
     by_product = np.bincount(index, right) / np.bincount(index)
-    return float(rules.prior * max(0.0, 2 * wilson_low(float(by_product.mean()), len(names)) - 1))
+    return max(0.0, 2 * wilson_low(float(by_product.mean()), len(names)) - 1)
 
 
 def wilson_low(share: float, n: int) -> float:

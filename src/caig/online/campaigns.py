@@ -16,7 +16,7 @@ from sqlalchemy import Engine, Select, case, func, insert, select, update
 from caig.data.clicks import CreativeClicks
 from caig.data.comparisons import compare
 from caig.errors import InputError
-from caig.online.allocation import Floats, Rules, draw, posterior, prior_strength, probabilities
+from caig.online.allocation import Floats, Rules, draw, posterior, probabilities, skill
 from caig.online.decisions import Tally
 from caig.online.schema import allocations, arms, campaigns, creatives, impressions, models
 from caig.online.tokens import Decision
@@ -184,12 +184,15 @@ def latest(engine: Engine, campaign: Campaign) -> Allocation | None:
     )
 
 
-def refresh(engine: Engine, campaign: Campaign, now: int) -> Allocation:
-    """Make the next version from the newest clicks; the same shares of the same arms stay the same version."""
+def refresh(engine: Engine, campaign: Campaign, now: int, trust: float | None = None) -> Allocation:
+    """Make the next version from the newest clicks; the same shares of the same arms stay the same version.
+
+    `trust` is `reward_skill(engine)`, for those who know it already: it takes a look at the whole ledger.
+    """
     before = latest(engine, campaign)
     live = [arm for arm, retired in arm_rows(engine, campaign.id) if not retired]
     clicks, shown, predicted = _counts(engine, campaign, live)
-    strength = reward_strength(engine, campaign.rules)
+    strength = campaign.rules.prior * (reward_skill(engine) if trust is None else trust)
     a, b = posterior(clicks, shown, predicted, strength)
     shares = probabilities(campaign.rules, a, b)
     if before is not None and before.arms == tuple(live) and np.allclose(before.shares, shares, rtol=0, atol=1e-4):
@@ -215,8 +218,8 @@ def _counts(engine: Engine, campaign: Campaign, live: Sequence[str]) -> tuple[Fl
     return counted[:, 0], counted[:, 1], np.array([ctr[arm] for arm in live])
 
 
-def reward_strength(engine: Engine, rules: Rules) -> float:
-    """What the reward model in use has earned on clicks it was not trained on, see `allocation.prior_strength`."""
+def reward_skill(engine: Engine) -> float:
+    """What the reward model in use has earned on clicks it was not trained on, 0 to 1, see `allocation.skill`."""
     use = select(models.c.learned_until).where(models.c.role == "reward", models.c.in_use)
     i = impressions.c
     with engine.connect() as connection:
@@ -232,7 +235,7 @@ def reward_strength(engine: Engine, rules: Rules) -> float:
     pairs = compare(found)
     predicted = np.array([ctr[creative.creative_id] for creative in found])
     products = [found[k].product_id for k in pairs.first]
-    return prior_strength(rules, predicted[pairs.first] - predicted[pairs.second], pairs.label, products)
+    return skill(predicted[pairs.first] - predicted[pairs.second], pairs.label, products)
 
 
 def tally(engine: Engine, campaign: Campaign, now: int) -> Tally:

@@ -32,11 +32,17 @@ WAIT = 0.5  # seconds between two looks for work
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Painter:
-    """Turns jobs into creatives."""
+    """Turns jobs into creatives. When the process `parent` is gone it stops; the next painter does the job anew."""
 
     engine: Engine
     files: Files
     pipeline: AdPipeline
+    parent: int
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the process that started this one still runs."""
+        return os.getppid() == self.parent
 
     def work(self, job: store.Row) -> None:
         """Do one job: every picture is stored before the job is done; what fails is told in the job."""
@@ -58,6 +64,8 @@ class Painter:
             seed = seed_for(request["seed"], k)
             made += self.pipeline.paint(product, canvas, [description], seed=seed)
             store.set_job(self.engine, job["id"], done=k + 1)
+            if not self.wanted:
+                raise SystemExit("painter: its server is gone")
         self._store(product, request, made)
 
     def _product(self, id: str) -> Product:
@@ -127,12 +135,12 @@ def run(url: str, folder: Path, names: Sequence[str]) -> None:
 
     os.nice(NICENESS)
     torch.set_num_threads(1)
-    engine, parent = open_database(url), os.getppid()
+    parent, engine = os.getppid(), open_database(url)
     prompt, background, reward = names
     pipeline = AdPipeline.from_pretrained(prompt_model=prompt, background_model=background, reward_model=reward)
-    painter = Painter(engine=engine, files=Files(folder), pipeline=pipeline)
+    painter = Painter(engine=engine, files=Files(folder), pipeline=pipeline, parent=parent)
     store.requeue(engine)
-    while os.getppid() == parent:
+    while painter.wanted:
         job = store.claim_job(engine)
         if job is None:
             time.sleep(WAIT)
@@ -141,4 +149,7 @@ def run(url: str, folder: Path, names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    try:
+        run(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    except CaigError as error:  # e.g. a checkpoint that can't be loaded; /healthz tells that no painter runs
+        sys.exit(f"painter: {error}")

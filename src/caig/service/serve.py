@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from caig.errors import MissingExtraError
+from caig.errors import InputError, MissingExtraError
 from caig.service.config import Config
 
 NEEDED = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "multipart", "prometheus_client")
@@ -29,5 +29,10 @@ def run(config: Config) -> Any:
     from caig.service.app import create_app
 
     app = create_app(config)
-    uvicorn.run(app, host=config.host, port=config.port, log_level="warning", access_log=False, server_header=False)
+    settings = uvicorn.Config(app, config.host, config.port, log_level="warning", access_log=False, server_header=False)
+    try:
+        uvicorn.Server(settings).run()
+    except SystemExit:  # its way to say that it cannot listen
+        where, hint = f"{config.host}:{config.port}", "Choose another --port or --host."
+        raise InputError(where, expected="a free address of this machine", got="another", next_step=hint) from None
     return f"served on {config.host}:{config.port}"

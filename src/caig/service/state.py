@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ from caig.service.config import Config
 from caig.service.guard import Rates
 from caig.service.keys import Keys, Role
 from caig.service.uploads import Files
+
+TRUST_SECONDS = 600.0  # between two looks at the whole ledger for what the reward model has earned
 
 
 @dataclass(kw_only=True, eq=False)
@@ -100,14 +103,17 @@ class State:
 
     async def keep_shares_fresh(self) -> None:
         """The loop's last arrow: clicks become the next shares, again and again."""
+        trust, measured = 0.0, -TRUST_SECONDS
         while True:
             await asyncio.sleep(self.config.refresh_seconds)
+            if time.monotonic() - measured >= TRUST_SECONDS:
+                trust, measured = await asyncio.to_thread(campaigns.reward_skill, self.engine), time.monotonic()
             for allocation in list(self.live.values()):
-                await self.refresh(allocation.campaign)
+                await self.refresh(allocation.campaign, trust)
 
-    async def refresh(self, campaign: Campaign) -> None:
-        """Make the campaign's next allocation and show it from now on."""
-        fresh = await asyncio.to_thread(campaigns.refresh, self.engine, campaign, store.now())
+    async def refresh(self, campaign: Campaign, trust: float) -> None:
+        """Make the campaign's next allocation and show it from now on; `trust` in the reward model, 0 to 1."""
+        fresh = await asyncio.to_thread(campaigns.refresh, self.engine, campaign, store.now(), trust)
         if campaign.id in self.live:  # it may have been stopped meanwhile
             self.live[campaign.id] = fresh
 
