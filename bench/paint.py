@@ -1,8 +1,8 @@
 """Pictures per second and peak memory of background models: python bench/paint.py --models embedded,sd15,sdxl
 
 `sd15` and `sdxl` are full-size architectures with random weights: nothing is fetched, and a GPU should do the work.
-Anything else is a name that caig loads. Each is painted as caig does it, compiled with --compile, and the way the public
-CAIG code does it: diffusers' own pipeline, one picture at a time, in fp32. All from one run, with their ratios.
+Anything else is a name that caig loads. Each is painted as caig does it, compiled with --compile, and the way the
+public CAIG code does it: diffusers' own pipeline, one picture at a time, in fp32. All from one run, with their ratios.
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.databases import database, postgres_server
+
+__all__ = ["database", "postgres_server"]
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; tiny models gain nothing from more

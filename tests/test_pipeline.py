@@ -1,6 +1,6 @@
 """The pipeline with models whose behaviour is known: what is asked of whom, seeds, ranking, errors before any work."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +9,27 @@ import pytest
 
 from caig.errors import CutoutError, ImageError, InputError
 from caig.pipeline import AdPipeline, rank
+from caig.seeding import seed_for
 from caig.testing import sample_product
-from caig.types import Canvas, Description, Placement, Product, Score
+from caig.types import (
+    Box,
+    Canvas,
+    Description,
+    Direction,
+    Likeness,
+    Palette,
+    Placement,
+    Product,
+    RankedAd,
+    Score,
+)
+
+LIKE = Likeness(
+    creative_id="c",
+    description=Description(product_id="other", text="a beach", author="writer", seed=4),
+    seed=77,
+    palette=Palette(mean=(60.0, 0.0, 0.0), spread=(0.0, 0.0, 0.0)),
+)
 
 
 class Writer:
@@ -25,14 +44,25 @@ class Writer:
 
 
 class Painter:
+    """Paints plain grounds; `spoils(seed)` are those with the product's blue painted on beside it."""
+
     name = "painter"
 
-    def __init__(self) -> None:
+    def __init__(self, spoils: Callable[[int], bool] = lambda seed: False) -> None:
         self.seeds: list[int] = []
+        self.batches: list[int] = []
+        self.descriptions: list[Description] = []
+        self.spoils = spoils
 
     def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[np.ndarray]:
         self.seeds += seeds
-        return [np.full_like(canvas.image, 60 * (k + 1)) for k in range(len(descriptions))]
+        self.batches.append(len(seeds))
+        self.descriptions += descriptions
+        pictures = [np.full_like(canvas.image, 60 * (k + 1)) for k in range(len(descriptions))]
+        for picture, seed in zip(pictures, seeds, strict=True):
+            if self.spoils(seed):
+                picture[np.roll(canvas.product, canvas.product.shape[1] // 16, 1) > 0.5] = (40, 80, 160)
+        return pictures
 
 
 class Judge:
@@ -93,6 +123,72 @@ def test_placement_reaches_the_canvas() -> None:
     rows, columns = np.nonzero(blue)
     assert abs(np.ptp(rows) + 1 - 0.3 * 256) <= 2, "the longer side is scale × the shorter side of the canvas"
     assert abs(rows.max() + 1 - 0.9 * 256) <= 2 and abs(columns.mean() - 0.3 * 256) <= 2
+
+
+def painted(spoils: Callable[[int], bool], **options) -> tuple[Painter, list[RankedAd]]:
+    painter = Painter(spoils)
+    one = AdPipeline(prompt_model=Writer(), background_model=painter, reward_model=Judge())
+    return painter, one.generate(sample_product(), **{"n": 3, "size": (192, 192), **options})
+
+
+def test_a_broken_promise_is_painted_again_in_one_batch_and_reported() -> None:
+    first = [seed_for(0, "sample", "paint", k) for k in range(3)]
+    again = [seed_for(0, "sample", "paint", k, 1) for k in (0, 2)]
+    painter, ads = painted(lambda seed: seed in (first[0], first[2], again[1]))
+    assert painter.batches == [3, 2, 1]
+    assert painter.seeds == [*first, *again, seed_for(0, "sample", "paint", 2, 2)]
+    tries = {ad.creative.description.text: ad.creative.tries for ad in ads}
+    assert [len(tries[f"scene {k}"]) for k in range(3)] == [2, 1, 3]
+    assert [t.fidelity.broken for t in tries["scene 2"]] == [("product extended",), ("product extended",), ()]
+    assert all(ad.creative.fidelity.broken == () and ad.creative.seed == ad.creative.tries[-1].seed for ad in ads)
+
+
+def test_what_stays_broken_is_delivered_with_its_best_try() -> None:
+    painter, ads = painted(lambda seed: True, n=1, rolls=2)
+    (ad,) = ads
+    assert painter.batches == [1, 1] and ad.creative.fidelity.broken == ("product extended",)
+    assert ad.creative.fidelity.extension == min(t.fidelity.extension for t in ad.creative.tries)
+    assert painted(lambda seed: True, n=1, rolls=1)[0].batches == [1]
+
+
+def test_same_seed_same_rolls() -> None:
+    runs = [painted(lambda seed: seed % 2 == 0)[1] for _ in range(2)]
+    assert [[ad.creative.id for ad in run] for run in runs][0] == [ad.creative.id for ad in runs[1]]
+
+
+def test_a_direction_reaches_the_painter() -> None:
+    painter, _ = painted(lambda seed: False, direction=Direction(negative="fruit", theme="spa"))
+    assert {d.negative for d in painter.descriptions} == {"fruit"}
+    assert all("spa" in d.text or "wellness" in d.text for d in painter.descriptions)
+
+
+def test_the_clear_space_is_laid_out_and_measured() -> None:
+    _, ads = painted(lambda seed: False, direction=Direction(clear=Box(x=0, y=0, w=0.4, h=1)))
+    assert all(ad.creative.placement.x > 0.55 and ad.creative.fidelity.unrest is not None for ad in ads)
+
+
+def test_like_takes_description_seed_and_palette() -> None:
+    wish = Description(product_id="other", text="a beach", author="writer", seed=4, negative="fruit")
+    like = replace(LIKE, description=wish, palette=Palette(mean=(60.0, 20.0, 30.0), spread=(0.0, 0.0, 0.0)))
+    painter, (ad,) = painted(lambda seed: False, n=1, direction=Direction(like=like))
+    assert painter.seeds == [77] and painter.descriptions == [replace(wish, product_id="sample")]
+    assert ad.creative.palette.mean[1:] == pytest.approx((20, 30), abs=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rolls": 0}, "rolls: expected 1 to 20, got 0"),
+        ({"direction": Direction(theme="disco")}, "theme: expected one of studio pastel"),
+        ({"n": 2, "direction": Direction(like=LIKE)}, "n: expected none with like, or 1 ad, got '2'"),
+        ({"n": 1, "direction": Direction(like=LIKE, theme="spa")}, "theme: expected none with like"),
+        ({"n": 1, "direction": Direction(like=LIKE, negative="x")}, "negative: expected none with like"),
+    ],
+)
+def test_directions_that_cannot_be_followed(options, message) -> None:
+    with pytest.raises(InputError) as raised:
+        painted(lambda seed: False, **options)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize(

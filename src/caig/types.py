@@ -58,8 +58,13 @@ class Cutout:
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where the product stands: `scale` = its longer side over the canvas's shorter side, `x` = its centre over the
-    width, `y` = its base over the height; all in 0 to 1."""
+    """Where the product stands: `x` = its centre over the canvas's width, `y` = its base over the height, `scale` = its
+    longer side over the canvas's shorter side; all in 0 to 1.
+
+    In banners, longer than twice their shorter side, `scale` is the product's extent across the banner over the
+    banner's own (its height in a leaderboard, its width in a skyscraper), as far as it then takes up at most half of
+    the banner's length.
+    """
 
     scale: float = 0.5
     x: float = 0.5
@@ -94,17 +99,67 @@ class Canvas:
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
-    """How true the ad is to the photo, measured.
+    """How true the ad is to the photo and how well the product sits in it, measured on the ad's pixels.
 
     `core_exact`: every core pixel equals the resized photo's, before encoding. `core_coverage`: core area over the
     area with alpha > 0.5. `halo`: mean light of the old ground left in the soft edge, 0 to 1 (0 = none).
-    `psnr`: dB of the core after lossy encoding, None when lossless.
+    `extension`: share of the band around the product that carries its silhouette on. `box`: how clearly an upright box
+    stands around it, 0 to 1. `contact`: how much darker the ground is where the product touches it, at most 1.
+    `overhang`: how far the surface's end lies below the base, in product heights, negative above, None where unseen.
+    `sharpness` and `grain`: of the surface at the base over the product's. `unrest`: of the space kept clear, None
+    without. `psnr`: dB of the core after lossy encoding, None when lossless. `broken`: promises not kept.
     """
 
     core_exact: bool
     core_coverage: float
     halo: float
+    extension: float
+    box: float
+    contact: float
+    overhang: float | None = None
+    sharpness: float
+    grain: float
+    unrest: float | None = None
     psnr: float | None = None
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """One painting of a creative: its seed and what was measured."""
+
+    seed: int
+    fidelity: Fidelity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Palette:
+    """Mean and standard deviation of CIELAB L, a and b over a background."""
+
+    mean: tuple[float, float, float]
+    spread: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """What an ad hands on to others that shall be like it: description, seed and palette."""
+
+    creative_id: str
+    description: Description
+    seed: int
+    palette: Palette
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direction:
+    """What is asked of the pictures: `negative` things not to be seen, a `theme`'s name, `clear` space for copy, the
+    creative they shall be `like`, the `palette` of the backgrounds."""
+
+    negative: str = ""
+    theme: str = ""
+    clear: Box | None = None
+    like: Likeness | None = None
+    palette: Palette | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,7 +174,8 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Creative:
-    """One ad image of one product; `id` is the hash of its pixels, `layers` are None where only those are known."""
+    """One ad image of one product; `id` is the hash of its pixels, `palette` the background's, `tries` every painting
+    of it, the delivered one among them; `layers` are None where only the pixels are known."""
 
     id: str
     product_id: str
@@ -129,6 +185,8 @@ class Creative:
     seed: int
     placement: Placement
     fidelity: Fidelity
+    palette: Palette
+    tries: tuple[Try, ...] = ()
     layers: Layers | None = None
 
 

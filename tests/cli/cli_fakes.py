@@ -28,6 +28,18 @@ class Backgrounds:
         return [np.full_like(canvas.image, 30 + seed % 180) for seed in seeds]
 
 
+class RestlessBackgrounds:
+    """Blots that leave no calm space."""
+
+    name = "restless"
+
+    def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
+        height, width = canvas.product.shape
+        blots = np.random.default_rng(0).integers(120, 250, (height // 5 + 1, width // 5 + 1, 1), np.uint8)
+        picture = blots.repeat(5, 0).repeat(5, 1)[:height, :width].repeat(3, 2)
+        return [picture for _ in seeds]
+
+
 class Rewards:
     """Brighter pictures are clicked more; the mean of 255 has utility 1."""
 

@@ -148,6 +148,21 @@ def test_score(caig, tmp_path: Path) -> None:
     )
 
 
+def test_score_says_why(caig, tmp_path: Path) -> None:
+    # the fake judge likes light alone: L* 21, 82 and 43, mean of the others 62, 32 and 52
+    done = caig("score", "--title", "Red box", *greys(tmp_path), "--explain", fakes=ALL[2:])
+    assert done.out.splitlines()[-5:] == [
+        "",
+        "why, in logits: what each picture loses when one quality becomes that of the others",
+        "   1  brighter than the others (82 against 32 L*) lifts it by 0.50",
+        "   2  darker than the others (43 against 52 L*) lowers it by 0.08",
+        "   3  darker than the others (21 against 62 L*) lowers it by 0.39",
+    ]
+    found = json.loads(caig("score", "--title", "Red box", *greys(tmp_path), "--explain", "--json", fakes=ALL[2:]).out)
+    assert [len(reasons) for reasons in found["reasons"]] == [1, 1, 1]
+    assert list(found["reasons"][0][0]) == ["words", "value", "others", "unit", "effect"]
+
+
 def test_score_json(caig, tmp_path: Path) -> None:
     found = json.loads(caig("score", "--title", "Red box", *greys(tmp_path), "--json", fakes=ALL[2:]).out)
     assert list(found) == ["caig", "title", "category", "model", "basis", "images", "win_probability"]

@@ -34,7 +34,8 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
         ((*ONE, "-n", "two"), 'Invalid value for -n: unable to convert "two" into int. See: caig --help'),
         (
             (*ONE, "--size", "big"),
-            "size: expected WIDTHxHEIGHT such as 1024x1024, or one of 1:1, 4:5, 9:16, 16:9, 1.91:1, got 'big'. "
+            "size: expected WIDTHxHEIGHT such as 1024x1024, or one of 1:1, 4:5, 9:16, 16:9, 1.91:1, "
+            "medium-rectangle, leaderboard, skyscraper, billboard, got 'big'. "
             "Write both sides in pixels.",
         ),
         (
@@ -49,6 +50,37 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
             (*ONE, "--position", "0.5"),
             "position: expected X,Y with both from 0 to 1, such as 0.5,0.8, got '0.5'. X is "
             "the product's centre over the width, Y its base over the height.",
+        ),
+        (
+            (*ONE, "--scale", "1.2"),
+            "scale: expected 0.00781 to 1 on this canvas, got 1.2. It is the product's longer side",
+        ),
+        ((*ONE, "--rolls", "0"), "rolls: expected 1 to 20, got 0. 1 paints every ad just once."),
+        ((*ONE, "--theme", "disco"), "theme: expected one of studio pastel, studio dark, luxury marble, "),
+        (
+            (*ONE, "--keep-clear", "middle"),
+            "keep-clear: expected top, bottom, left, right, or X,Y,W,H within 0 to 1, such as 0,0,1,0.3, got 'middle'. "
+            "X,Y is the top left corner, W,H the size, over the canvas's width and height.",
+        ),
+        (
+            (*ONE, "--keep-clear", "0,0,1,0.9"),
+            "keep-clear: expected room for the product beside it, got none at scale 0.5. "
+            "Keep less clear or lower the scale.",
+        ),
+        (
+            (*ONE, "--like", "nothing"),
+            "like: expected an ad's picture beside its manifest, or the id of a creative in --out, got 'nothing'. "
+            "Ids stand as creative_id in manifest.jsonl.",
+        ),
+        ((*ONE, "--reference", "none.png"), "none.png: expected an image file, got no such file. "),
+        ((*ONE, "--reference", "text.png"), "text.png: expected a PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF image, "),
+        (
+            ("paint", "--image", "photo.png", "--description", "x", "--out", "a.png", "--keep-clear", "1,1,1,1"),
+            "keep-clear: expected top, bottom, left, right, or X,Y,W,H",
+        ),
+        (
+            ("paint", "--image", "photo.png", "--description", "x", "--out", "a.png", "--rolls", "99"),
+            "rolls: expected 1 to 20, got 99.",
         ),
         (
             (*ONE, "--format", "bmp"),
@@ -136,8 +168,9 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
 def test_bad_input(caig, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     before = sorted(tmp_path.rglob("*"))
-    done = caig(*arguments)
-    assert done.err.startswith(f"error: {message}") and done.err.count("\n") == 1
+    needed = ALL if {"--scale", "0,0,1,0.9"} & set(arguments) else ()  # found when the product is laid out
+    done = caig(*arguments, fakes=needed)
+    assert done.err.splitlines()[-1].startswith(f"error: {message}") and done.err.count("\n") == 1 + bool(needed)
     assert (done.code, done.out) == (2, "")
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -18,12 +18,12 @@ from caig.imaging.compositing import (
     flatten,
     grain,
     match_light,
-    noise_level,
     separate,
 )
 from caig.imaging.fidelity import halo, measure, psnr
 from caig.imaging.matting import cut_out
 from caig.imaging.reading import read_photo
+from caig.imaging.surface import noise_level
 from caig.imaging.writing import encode
 from caig.types import Canvas, Placement
 

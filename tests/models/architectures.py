@@ -123,7 +123,7 @@ def llava_next() -> Checkpoint:
 
 def qwen25_vl() -> Checkpoint:
     """Qwen2.5-VL: dynamic resolution, window attention in the tower, multimodal rope."""
-    tokenizer = _qwen_tokenizer()
+    tokenizer = qwen_tokenizer()
     vision = dict(
         depth=2, hidden_size=32, intermediate_size=64, num_heads=2, out_hidden_size=32, patch_size=8, window_size=32
     )
@@ -143,7 +143,7 @@ def qwen25_vl() -> Checkpoint:
 
 def qwen3_vl() -> Checkpoint:
     """Qwen3-VL: dynamic resolution, features of early tower layers added to early language layers, interleaved rope."""
-    tokenizer = _qwen_tokenizer()
+    tokenizer = qwen_tokenizer()
     vision = dict(
         depth=2, hidden_size=32, intermediate_size=64, num_heads=2, out_hidden_size=32, patch_size=8, in_channels=3
     )
@@ -197,6 +197,13 @@ ARCHITECTURES: dict[str, Callable[[], Checkpoint]] = {
     "Qwen3-VL": qwen3_vl,
     "Gemma 3": gemma3,
 }
+
+
+def qwen_tokenizer(**more: Any) -> Any:
+    """Byte-level BPE with Qwen's turns; its end of turn is its end token."""
+    vocabulary, merges = _bpe(WORDS, [], pre_tokenizers.ByteLevel(add_prefix_space=False), _byte_letters())
+    special = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": QWEN_SPECIAL}
+    return hf.Qwen2Tokenizer(vocab=vocabulary, merges=merges, **(special | more))
 
 
 def _clip(kind: Any) -> Any:
@@ -276,17 +283,6 @@ def _llama_tokenizer() -> Any:
     tokenizer = hf.LlamaTokenizer(vocab=vocabulary, merges=merges, add_bos_token=True)
     tokenizer.add_special_tokens({"pad_token": "<pad>", "additional_special_tokens": ["<image>"]})
     return tokenizer
-
-
-def _qwen_tokenizer() -> Any:
-    vocabulary, merges = _bpe(WORDS, [], pre_tokenizers.ByteLevel(add_prefix_space=False), _byte_letters())
-    return hf.Qwen2Tokenizer(
-        vocab=vocabulary,
-        merges=merges,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=QWEN_SPECIAL,
-    )
 
 
 def _byte_letters() -> list[str]:

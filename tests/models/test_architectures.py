@@ -3,6 +3,7 @@ the layout of the real ones. Parity with transformers' own forward pass stands i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from caig.models.prompt_model import PromptModel
 from caig.models.reward_model import Calibration, RewardModel, RewardNetwork, save_reward, width_of
 from caig.testing import check_prompt_model, check_reward_model, sample_product
 from caig.types import Product
-from tests.models.architectures import ARCHITECTURES, write
+from tests.models.architectures import ARCHITECTURES
 
 CLASSES = {
     "LLaVA 1.5": ("LlavaForConditionalGeneration", "LlavaProcessor"),
@@ -50,8 +51,8 @@ class Made:
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder = write(request.param, tmp_path_factory.mktemp("checkpoint"))
+def made(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path]) -> Made:
+    folder = checkpoint(request.param)
     return Made(request.param, folder, PromptModel.from_pretrained(str(folder), device="cpu"))
 
 

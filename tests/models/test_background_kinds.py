@@ -21,8 +21,10 @@ from caig.models import hub, registry
 from caig.models.background_loading import read_composition
 from caig.models.background_model import BackgroundModel, Frame
 from caig.models.background_text import encode_texts
+from caig.models.plates import PlateBank
 from caig.testing import check_background_model, sample_canvas
 from caig.types import Description
+from tests.models.test_plates import write_bank
 from tests.tiny import tiny_background, tiny_xl
 
 CANVAS = sample_canvas(64, 64)
@@ -200,6 +202,25 @@ def test_a_composition_is_its_parts(xl: Path, unmasked_xl: Path, tmp_path: Path)
         BackgroundModel.from_pretrained(str(composed(tmp_path / "bare", base="../base")))
 
 
+def test_half_precision_files_are_found_where_there_are_no_others(sd: Path, tmp_path: Path) -> None:
+    """As known checkpoints come: `*.fp16.safetensors` alone, the base without its ControlNet, four channels in."""
+    from diffusers import StableDiffusionControlNetInpaintPipeline, StableDiffusionPipeline
+
+    whole = StableDiffusionControlNetInpaintPipeline.from_pretrained(sd, dtype=torch.float16)
+    unet = UNet2DConditionModel.from_config(whole.unet.config, in_channels=4).half()
+    parts = {name: part for name, part in whole.components.items() if name not in ("controlnet", "image_encoder")}
+    base = StableDiffusionPipeline(**(parts | {"unet": unet}), requires_safety_checker=False)
+    base.save_pretrained(tmp_path / "base", variant="fp16")
+    whole.controlnet.save_pretrained(tmp_path / "controlnet", variant="fp16")
+    assert not (tmp_path / "base/unet/diffusion_pytorch_model.safetensors").exists()
+    folder = composed(
+        tmp_path / "m", base="../base", controlnet="../controlnet", sampling={"steps": 2, "native_side": 64}
+    )
+    model = BackgroundModel.from_pretrained(str(folder))
+    assert model.pipeline.unet.dtype == torch.float32 and model._inputs() == 4
+    check_background_model(model)
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
@@ -294,6 +315,22 @@ def test_a_decoder_that_overflows_in_fp16_still_paints(xl: Path, tmp_path: Path)
     assert not half.pipeline.vae.decode(latents).sample.isfinite().all(), "this decoder does overflow"
     print(f"required: at most 2 levels from fp32 on average; measured: {gap:.3f}")
     assert gap <= 2
+
+
+def test_plates_are_relit_near_the_product(sd: Path, tmp_path: Path) -> None:
+    """Left as they are without refinement; with it, changed in brightness, most around the product."""
+    bank = PlateBank.read(write_bank(tmp_path, [({"captions": [TEXT]}, (90, 120, 150))]))
+    assert bank is not None
+    pipeline, sampling = (model := BackgroundModel.from_pretrained(str(sd))).pipeline, model.sampling
+    kept, relit = (
+        BackgroundModel(pipeline, replace(sampling, refine=refine), name="x", plates=bank).paint(
+            CANVAS, [described()], seeds=[5]
+        )[0]
+        for refine in (0, 500)
+    )
+    assert np.array_equal(kept, bank.lay(described(), CANVAS, seed=5))
+    change = np.abs(relit.astype(int) - kept).sum(2)
+    assert change[30:53, 24:40].mean() > change[:8].mean() and change.any()
 
 
 @pytest.mark.slow

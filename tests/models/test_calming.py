@@ -27,7 +27,7 @@ def test_the_expected_picture_is_smooth_inside_and_untouched_outside(kind: str) 
         return a * latents - s * out if kind == "v_prediction" else (latents - s * out) / a
 
     before, after = (expected(out) for out in (output, calm(output, latents, weight, scheduler, torch.tensor(1))))
-    torch.testing.assert_close(after[..., 10:], before[..., 10:])
+    torch.testing.assert_close(after[..., 12:], before[..., 12:])  # 8 wide, so the calm fades over 3.2 cells
     torch.testing.assert_close(after[..., :8], blurred(before, weight)[..., :8])
     assert after[..., :8].std() < 0.3 * before[..., :8].std()
 

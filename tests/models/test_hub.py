@@ -85,6 +85,7 @@ def test_of_a_repository_with_many_models_only_the_wanted_files_are_fetched() ->
 def test_half_precision_files_are_fetched_where_there_are_some() -> None:
     command = fetch_command("stabilityai/stable-diffusion-xl-base-1.0")
     assert "'*.fp16.safetensors'" in command and "'*.safetensors'" not in command
+    assert "--exclude 'safety_checker/*'" in fetch_command("stable-diffusion-v1-5/stable-diffusion-v1-5")
 
 
 def test_a_known_name_resolves_at_its_pinned_revision(cache: Path) -> None:

@@ -1,6 +1,8 @@
 """Chat turns and answers as tokens, by hand, for each architecture's own template, tokenizer and picture processor."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,12 @@ import torch
 
 from caig.errors import CheckpointError, InputError
 from caig.models.mllm import IGNORED, chat_prompt, encode, encode_answers, encode_training, load_mllm
-from tests.models.architectures import ARCHITECTURES, write
+from tests.models.architectures import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")
-def processors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return {name: load_mllm(write(name, tmp_path_factory.mktemp("checkpoint")), "cpu")[1] for name in ARCHITECTURES}
+def processors(checkpoint: Callable[[str], Path]) -> dict[str, Any]:
+    return {name: load_mllm(checkpoint(name), "cpu")[1] for name in ARCHITECTURES}
 
 
 def photo(height: int, width: int) -> np.ndarray:

@@ -4,21 +4,24 @@ import builtins
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoProcessor
 from transformers.utils import is_torchvision_available
 
 from caig.errors import CheckpointError, InputError, MissingExtraError
 from caig.models.mllm import answer_log_probs, encode_training, load_mllm, save_mllm
-from tests.models.architectures import write
+from caig.models.mllm.loading import load_processor
+from tests.models.architectures import qwen_tokenizer
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write("Qwen3-VL", tmp_path_factory.mktemp("checkpoint"))
+def folder(checkpoint: Callable[[str], Path]) -> Path:
+    return checkpoint("Qwen3-VL")
 
 
 def test_device_and_dtype_are_chosen_shown_and_forced(folder: Path, caplog: pytest.LogCaptureFixture):
@@ -31,6 +34,15 @@ def test_device_and_dtype_are_chosen_shown_and_forced(folder: Path, caplog: pyte
     assert processor.tokenizer.model_max_length == 400, "the language model's positions"
     with pytest.raises(InputError, match="dtype: expected float32, bfloat16, float16, got 'int8'"):
         load_mllm(folder, "cpu", dtype="int8")
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_token(folder: Path, tmp_path: Path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"pad_token": None}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(content))
+    tokenizer = load_mllm(tmp_path, "cpu")[1].tokenizer
+    assert tokenizer.pad_token == tokenizer.eos_token == "<|im_end|>"
 
 
 @pytest.mark.gpu
@@ -121,15 +133,38 @@ def test_broken_weights_are_told(folder: Path, tmp_path: Path, name: str):
         load_mllm(tmp_path, "cpu")
 
 
-@pytest.mark.skipif(is_torchvision_available(), reason="torchvision is installed")
-def test_without_torchvision_pictures_are_read_and_videos_left_out(folder: Path, tmp_path: Path):
+@pytest.mark.parametrize(("name", "kind"), [("Qwen2.5-VL", "Qwen2_5_VL"), ("Qwen3-VL", "Qwen3VL")])
+def test_videos_are_left_out(checkpoint: Callable[[str], Path], tmp_path: Path, name: str, kind: str):
+    """transformers' own loading fails without torchvision, whose video processor it wants; settings are kept for it."""
+    folder = checkpoint(name)
     model, processor = load_mllm(folder, "cpu")
-    assert type(processor).__name__ == "Qwen3VLProcessor" and not hasattr(processor, "video_processor")
-    assert type(processor.image_processor).__name__ == "Qwen2VLImageProcessorPil"
-    save_mllm(model, processor, tmp_path)
-    saved = json.loads((tmp_path / "processor_config.json").read_text())
-    assert saved["processor_class"] == "Qwen3VLProcessor" and "video_processor" not in saved
-    assert type(load_mllm(tmp_path, "cpu")[1]).__name__ == "Qwen3VLProcessor"
+    assert type(processor).__name__ == f"{kind}Processor" and not hasattr(processor, "video_processor")
+    if not is_torchvision_available():
+        assert type(processor.image_processor).__name__ == "Qwen2VLImageProcessorPil"
+        with pytest.raises(ImportError, match="requires the Torchvision library"):
+            AutoProcessor.from_pretrained(folder)
+    save_mllm(model, processor, tmp_path / "once")
+    save_mllm(*load_mllm(tmp_path / "once", "cpu"), tmp_path / "twice")
+    source = "video_preprocessor_config.json" if name == "Qwen3-VL" else "preprocessor_config.json"
+    saved = [json.loads((tmp_path / turn / "video_preprocessor_config.json").read_text()) for turn in ("once", "twice")]
+    assert saved == [json.loads((folder / source).read_text())] * 2
+    assert json.loads((tmp_path / "twice/processor_config.json").read_text())["processor_class"] == f"{kind}Processor"
+    if is_torchvision_available():
+        assert AutoProcessor.from_pretrained(tmp_path / "twice").video_processor is not None
+
+
+def test_a_processors_other_settings_are_kept(tmp_path: Path):
+    """InternVL's tokens a tile, which stand in its processor's settings, as an example: 256 would be the default."""
+    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    qwen_tokenizer(extra_special_tokens={**names, "video_token": "<video>"}).save_pretrained(tmp_path)
+    for file, content in {
+        "config.json": {"model_type": "internvl"},
+        "preprocessor_config.json": {"image_processor_type": "GotOcr2ImageProcessor"},
+        "processor_config.json": {"processor_class": "InternVLProcessor", "image_seq_length": 4},
+    }.items():
+        (tmp_path / file).write_text(json.dumps(content))
+    processor = load_processor(tmp_path)
+    assert (type(processor).__name__, processor.image_seq_length) == ("InternVLProcessor", 4)
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", torch.float16), ("bfloat16", torch.bfloat16)])

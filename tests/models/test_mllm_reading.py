@@ -1,5 +1,7 @@
 """Caches, features of pictures, logits and log-probabilities of answers: all against the plain forward pass."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from caig.models.mllm import (
     see,
     with_features,
 )
-from tests.models.architectures import ARCHITECTURES, write
+from tests.models.architectures import ARCHITECTURES
 
 TEXTS = ["mug", "a much longer title of a product, navy blue"]
 ANSWERS = [["wooden desk", "sea"], ["sandy beach by the sea, soft light", "kitchen table"]]
@@ -27,8 +29,8 @@ Loaded = tuple[Any, Any]
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
-def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return load_mllm(write(request.param, tmp_path_factory.mktemp("checkpoint")), "cpu")
+def loaded(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path]) -> Loaded:
+    return load_mllm(checkpoint(request.param), "cpu")
 
 
 def photo(height: int, width: int) -> np.ndarray:

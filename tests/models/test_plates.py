@@ -12,8 +12,8 @@ from PIL import Image
 
 from caig.errors import InputError
 from caig.imaging.edges import product_edges
-from caig.models.plates import NEAR, PLATES, PlateBank, fit_plate, join_plates, warp
-from caig.types import Canvas
+from caig.models.plates import NEAR, PLATES, PlateBank, calmed, fit_plate, join_plates, warp
+from caig.types import Box, Canvas, Description
 
 STAND = (0.4, 0.3, 0.6, 0.8)
 FACTORS = {"floor": "wood", "backdrop": "window", "props": "lemons", "lighting": "morning", "aperture": 0.1}
@@ -47,6 +47,11 @@ def canvas_of(width: int = 96, height: int = 96, box: tuple[int, int, int, int] 
     return Canvas(image=image, product=product, edges=product_edges(image, product))
 
 
+def lay(bank: PlateBank, text: str, seed: int = 0, negative: str = "", clear: Box | None = None) -> np.ndarray:
+    description = Description(product_id="p", text=text, author="test", seed=0, negative=negative)
+    return bank.lay(description, replace(canvas_of(), clear=clear), seed=seed)
+
+
 @pytest.fixture
 def bank(tmp_path: Path) -> PlateBank:
     kitchen = {"setting": "kitchen", **FACTORS}
@@ -73,7 +78,7 @@ def bank(tmp_path: Path) -> PlateBank:
 def test_a_description_gets_the_plate_that_it_describes(
     bank: PlateBank, text: str, colour: tuple[int, int, int]
 ) -> None:
-    assert tuple(bank.lay(text, canvas_of(), seed=0)[0, 0]) == colour
+    assert tuple(lay(bank, text)[0, 0]) == colour
 
 
 def test_a_match_is_at_most_one_and_the_setting_counts_most(bank: PlateBank) -> None:
@@ -88,9 +93,32 @@ def test_plates_that_fit_alike_take_turns_by_seed(tmp_path: Path) -> None:
     assert bank is not None
     match = bank.match("kitchen")
     assert abs(match[0] - match[1]) < NEAR
-    colours = [tuple(bank.lay("kitchen", canvas_of(), seed=seed)[0, 0]) for seed in range(12)]
+    colours = [tuple(lay(bank, "kitchen", seed)[0, 0]) for seed in range(12)]
     assert set(colours) == {(250, 0, 0), (0, 0, 250)}
-    assert colours == [tuple(bank.lay("kitchen", canvas_of(), seed=seed)[0, 0]) for seed in range(12)]
+    assert colours == [tuple(lay(bank, "kitchen", seed)[0, 0]) for seed in range(12)]
+
+
+def test_what_the_negative_text_names_is_avoided(bank: PlateBank) -> None:
+    assert tuple(lay(bank, "kitchen", negative="soft morning light")[0, 0]) == (0, 250, 0)
+    assert tuple(lay(bank, "kitchen", negative="golden hour sunlight")[0, 0]) == (250, 0, 0)
+
+
+def test_space_for_copy_is_calmed_and_the_rest_is_not_touched() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    moved, calm = calmed(pixels, Box(x=0, y=0, w=1, h=0.25))
+    assert calm[:20].std() < 0.5 * pixels[:20].std() and np.array_equal(calm[40:], pixels[40:])
+    assert moved > 0 and calmed(calm, Box(x=0, y=0, w=1, h=0.25))[0] < moved
+
+
+def test_of_plates_that_fit_alike_the_calmest_is_taken_for_copy(tmp_path: Path) -> None:
+    kitchen = {"setting": "kitchen", **FACTORS}
+    bank = PlateBank.read(write_bank(tmp_path, [(kitchen, (250, 0, 0)), (kitchen, (0, 0, 250))]))
+    assert bank is not None
+    noisy = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)).save(noisy, "WEBP")
+    bank.plates[0] = replace(bank.plates[0], encoded=noisy.getvalue())
+    for seed in range(6):
+        assert tuple(lay(bank, "kitchen", seed, clear=Box(x=0, y=0, w=1, h=0.3))[5, 5]) == (0, 0, 250)
 
 
 def test_the_stand_comes_below_the_product() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from caig.errors import CheckpointError, InputError
-from caig.models.mllm import BackboneSize, build_backbone
+from caig.models.mllm import BackboneSize, build_backbone, load_mllm
 from caig.models.reward_model import (
     Calibration,
     RewardModel,
@@ -19,10 +19,12 @@ from caig.models.reward_model import (
     save_reward,
     together,
     utilities_of,
+    width_of,
     win_probabilities,
 )
 from caig.testing import check_reward_model, sample_product
 from caig.types import Score
+from tests.models.architectures import ARCHITECTURES, write
 
 TINY = BackboneSize(image=32, vision_width=16, vision_layers=1, width=32, layers=1, vocabulary=300)
 CALIBRATION = Calibration(
@@ -139,6 +141,23 @@ def test_letterbox_keeps_the_aspect_ratio(shape, rows, columns):
     expected = np.full((32, 32, 3), 127, np.uint8)
     expected[slice(*rows), slice(*columns)] = 255
     assert np.array_equal(square, expected)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("form", ["siamese", "joint", "left-right"])
+def test_any_architecture_judges_without_regard_to_order(name: str, form: str, tmp_path: Path):
+    backbone, processor = load_mllm(write(name, tmp_path), "cpu")
+    shape = {"form": "joint", "layout": "left-right"} if form == "left-right" else {"form": form}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = RewardNetwork(backbone, width_of(backbone), form=shape["form"])
+    model = RewardModel(network, processor, replace(CALIBRATION, image_side=56, **shape), name=name)
+    images = [np.full((40, 30 + 20 * k, 3), level, np.uint8) for k, level in enumerate((10, 120, 250))]
+    forth = [s.utility for s in model.score(sample_product(), images, ids=list("abc"))]
+    back = [s.utility for s in model.score(sample_product(), images[::-1], ids=list("cba"))][::-1]
+    assert back == pytest.approx(forth, abs=1e-4)
+    # The tiny Gemma's windows of 24 tokens end before the picture is reached from the question.
+    assert len(set(forth)) == (1 if name == "Gemma 3" else 3)
 
 
 def test_ids_must_match(model: RewardModel):

@@ -11,14 +11,18 @@ from safetensors.torch import load_file
 
 from caig.data.scenes import read_scenes
 from caig.errors import InputError
+from caig.imaging.edges import product_edges
 from caig.models.background_model import BackgroundModel
 from caig.models.background_parts import build_autoencoder, fold_latent_statistics
 from caig.models.plates import PLATES
-from caig.recipes.background import Config, run
+from caig.recipes.background import Config, run, training_scenes
 from caig.recipes.background.autoencoder import masked_picture
-from caig.recipes.background.unet import training_caption
+from caig.recipes.background.controlnet import finished_controlnet
+from caig.recipes.background.decoder import finished_decoder
+from caig.recipes.background.unet import finished_painter, training_caption
 from caig.recipes.background.views import COARSE_SIZES, cut_window, shape_of
 from caig.recipes.training import cosine_with_warmup, load_checkpoint
+from caig.types import Canvas, Description
 from tests.models.test_plates import write_bank
 
 DATA = Path(__file__).parents[1] / "data"
@@ -211,3 +215,24 @@ def test_plates_go_into_the_export_and_on_to_the_next(finished: Config, tmp_path
     second = replace(first, out=tmp_path / "second", start_from=str(first.out / "model"), plates=None)
     assert (run(second) / PLATES).read_bytes() == (first.out / "model" / PLATES).read_bytes()
     assert not (finished.out / "model" / PLATES).exists()
+
+
+def test_half_floats_paint_what_full_ones_paint(finished: Config) -> None:
+    """Parity of the fp16 export with the fp32 weights that it was made of, on a whole picture."""
+    half = BackgroundModel.from_pretrained(str(finished.out / "model"))
+    painter = finished_painter(finished, training_scenes(finished))
+    full = BackgroundModel.from_pretrained(str(finished.out / "model"))
+    full.pipeline.unet.load_state_dict(painter.unet.state_dict())
+    full.pipeline.text_encoder.load_state_dict(painter.text_encoder.state_dict())
+    full.pipeline.controlnet.load_state_dict(finished_controlnet(finished, painter).state_dict())
+    full.pipeline.vae.load_state_dict(finished_decoder(finished).state_dict())
+    assert not torch.equal(full.pipeline.unet.conv_in.weight, half.pipeline.unet.conv_in.weight)
+    product = np.zeros((96, 96), np.float32)
+    product[30:70, 40:60] = 1
+    image = np.full((96, 96, 3), 90, np.uint8)
+    canvas = Canvas(image=image, product=product, edges=product_edges(image, product))
+    wish = Description(product_id="p", text="sandy beach", author="test", seed=0)
+    one, other = (model.paint(canvas, [wish], seeds=[0])[0].astype(float) for model in (full, half))
+    apart = np.abs(one - other).mean()
+    print(f"required under 1 level on average, measured {apart:.3f}, most {np.abs(one - other).max():.0f}")
+    assert apart < 1

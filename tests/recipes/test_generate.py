@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -17,59 +17,14 @@ from PIL import Image
 from caig.artifacts import content_hash
 from caig.data.catalog import RejectedRow
 from caig.errors import CutoutError, InputError
+from caig.imaging.promises import LEAST, MOST
 from caig.recipes.generate import Config, duration, job_key, run
 from caig.recipes.generate_report import Report, write_strip
-from caig.types import Creative, Description, Fidelity, LayerFormat, Layers, Placement, Product, RankedAd, Score
+from caig.recipes.likeness import read_likeness
+from caig.types import Box, Direction, LayerFormat, Placement, Product
+from tests.recipes.fake_pipeline import MEASURED, PALETTE, FakePipeline
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
-
-
-class FakePipeline:
-    """Plain pictures; fails for the product ids in `broken`, stops like Ctrl-C at `cut_at`."""
-
-    def __init__(self, broken: dict[str, Exception] | None = None, cut_at: str = "") -> None:
-        self.cutout, self.reward = "auto", "r1"
-        self.broken, self.cut_at = broken or {}, cut_at
-        self.calls: list[str] = []
-
-    def models(self) -> dict[str, dict[str, str | None]]:
-        return {
-            "prompt": {"name": "prompts", "fingerprint": "p1"},
-            "background": {"name": "backgrounds", "fingerprint": None},
-            "reward": {"name": "rewards", "fingerprint": self.reward},
-        }
-
-    def generate(
-        self, product: Product, *, n: int, size: tuple[int, int], seed: int, placement: Placement
-    ) -> Sequence[RankedAd]:
-        self.calls.append(product.id)
-        if product.id == self.cut_at:
-            raise KeyboardInterrupt
-        if product.id in self.broken:
-            raise self.broken[product.id]
-        return [self._ad(product, rank, size, seed, placement) for rank in range(1, n + 1)]
-
-    def _ad(self, product: Product, rank: int, size: tuple[int, int], seed: int, placement: Placement) -> RankedAd:
-        image = np.full((size[1], size[0], 3), 40 * rank + seed, np.uint8)
-        image[::2, ::3] = len(product.title)
-        text = f"<b>scene</b> {rank}"
-        description = Description(product_id=product.id, text=text, author="prompts", seed=seed + rank)
-        creative = Creative(
-            id=content_hash(image),
-            product_id=product.id,
-            description=description,
-            image=image,
-            background_model="backgrounds",
-            seed=seed + 10 * rank,
-            placement=placement,
-            fidelity=Fidelity(core_exact=True, core_coverage=0.97, halo=0.01),
-            layers=Layers(
-                background=image, shadow=image[..., 0] * 0, product=np.zeros((*image.shape[:2], 4), np.uint8)
-            ),
-        )
-        ctr = 0.04 / rank
-        score = Score(creative_id=creative.id, utility=-rank, ctr=ctr, low=ctr / 2, high=ctr * 2, basis="simulated")
-        return RankedAd(rank=rank, creative=creative, score=score, seconds={"paint": 0.12345})
 
 
 @pytest.fixture
@@ -127,7 +82,12 @@ def test_files_and_manifest(tmp_path: Path, products: list[Product]) -> None:
         "description": "<b>scene</b> 2",
         "description_author": "prompts",
         "description_seed": 2,
+        "negative": "",
+        "theme": "",
+        "clear": None,
+        "like": None,
         "seed": 20,
+        "palette": {"mean": [60.0, 1.0, 2.0], "spread": [10.0, 3.0, 4.0]},
         "size": [72, 64],
         "placement": {"scale": 0.5, "x": 0.5, "y": 0.8},
         "digital_source_type": "compositeWithTrainedAlgorithmicMedia",
@@ -139,7 +99,13 @@ def test_files_and_manifest(tmp_path: Path, products: list[Product]) -> None:
             "utility": -2,
             "basis": "simulated",
         },
-        "fidelity": {"core_exact": True, "core_coverage": 0.97, "halo": 0.01, "psnr": None},
+        "fidelity": MEASURED,
+        "promises": {
+            "broken": [],
+            "rolls": 1,
+            "limits": {"at_most": dict(MOST), "at_least": dict(LEAST)},
+            "tries": [{"seed": 20} | MEASURED],
+        },
         "seconds": {"paint": 0.123},
         "models": FakePipeline().models(),
     }
@@ -177,6 +143,11 @@ def test_nothing_is_done_twice_and_the_pages_are_the_same(tmp_path: Path, produc
         {"size": (64, 64)},
         {"seed": 1},
         {"placement": Placement(scale=0.4)},
+        {"rolls": 2},
+        {"direction": Direction(theme="spa")},
+        {"direction": Direction(negative="fruit")},
+        {"direction": Direction(clear=Box(x=0, y=0, w=1, h=0.3))},
+        {"direction": Direction(palette=PALETTE)},
         {"format": "webp"},
         {"quality": 80},
         {"digital_source_type": "trainedAlgorithmicMedia"},
@@ -260,6 +231,42 @@ def test_the_page_stands_alone_and_escapes_texts(tmp_path: Path, products: list[
     assert "simulated CTR" in page and "simulated click log" in page
     assert "<strong>4.0 %</strong>" in page and "95 % interval 2.0 to 8.0 %" in page
     assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", page))
+
+
+def test_broken_promises_and_rolls_are_shown(tmp_path: Path, products: list[Product]) -> None:
+    lines: list[str] = []
+    pipeline = FakePipeline()
+    pipeline.rolls, pipeline.still = 3, ("product extended", "halo")
+    report = run(small(tmp_path), pipeline, products[:1], progress=lines.append)
+    assert lines[-1].endswith("%), 2 ads painted again, 2 still with: product extended, halo")
+    assert "painted 3 times; still: product extended, halo" in (report.out / "index.html").read_text()
+    promises = manifest(report)[0]["promises"]
+    assert (promises["rolls"], promises["broken"]) == (3, ["product extended", "halo"])
+    assert [one["seed"] for one in promises["tries"]] == [10, 11, 12]
+    quiet = run(small(tmp_path, out=tmp_path / "quiet"), FakePipeline(), products[:1], progress=lines.append)
+    assert "painted" not in lines[-1] and "times; still" not in (quiet.out / "index.html").read_text()
+
+
+def test_a_creative_is_found_again_by_picture_and_by_id(tmp_path: Path, products: list[Product]) -> None:
+    report = run(small(tmp_path), FakePipeline(), products[:2], progress=QUIET)
+    line = manifest(report)[3]
+    by_picture, by_id = (
+        read_likeness(name, report.out) for name in (str(report.out / line["file"]), line["creative_id"])
+    )
+    assert by_picture == by_id
+    assert (by_id.description.text, by_id.seed, by_id.palette) == ("<b>scene</b> 2", 20, PALETTE)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "photos/0.png"])
+def test_a_creative_that_is_not_there(tmp_path: Path, products: list[Product], name: str) -> None:
+    with pytest.raises(InputError, match="like: expected an ad's picture beside its manifest, or the id of a creative"):
+        read_likeness(str(tmp_path / name), tmp_path / "out")
+
+
+def test_a_manifest_of_another_kind(tmp_path: Path, products: list[Product]) -> None:
+    (tmp_path / "photos/manifest.jsonl").write_text('{"file": "0.png"}\n')
+    with pytest.raises(InputError, match="expected a line of caig's manifest.jsonl, got one without 'product_id'"):
+        read_likeness(str(tmp_path / "photos/0.png"), tmp_path / "out")
 
 
 @pytest.mark.parametrize("kind", ["ora", "psd"])
@@ -358,6 +365,7 @@ def test_ranked_strip(tmp_path: Path, products: list[Product]) -> None:
     ("changes", "message"),
     [
         ({"n": 0}, "n: expected at least 1 ad per product, got 0. Ask for 1 or more."),
+        ({"rolls": 0}, "rolls: expected 1 to 20, got 0. 1 paints every ad just once."),
         ({"quality": 101}, "quality: expected 1 to 100, got 101. 92 is hard to tell from lossless."),
     ],
 )

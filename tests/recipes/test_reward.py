@@ -6,6 +6,7 @@ import json
 import math
 import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ from PIL import Image
 
 from caig.data.clicks import CreativeClicks, read_clicks
 from caig.data.comparisons import compare
-from caig.errors import CatalogError
+from caig.errors import CatalogError, InputError
 from caig.models.mllm import BackboneSize, build_backbone, save_mllm
 from caig.models.reward_model import RewardModel
 from caig.recipes import reward
-from caig.recipes.reward import Config, report, run, samples
+from caig.recipes.reward import Config, report, run, samples, steps
 from caig.types import ClickCounts, Product, Score
 
-TINY = BackboneSize(image=32, vision_width=16, vision_layers=1, width=32, layers=1, vocabulary=300)
+TINY = BackboneSize(
+    image=32, vision_width=16, vision_layers=1, width=32, layers=1, vocabulary=300, initializer=0.1
+)  # so small a width learns nothing from weights of 0.02
 
 
 def png(level: int) -> bytes:
@@ -66,7 +69,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def toy(data: Path, out: Path, **fields) -> Config:
-    usual = {"steps": 4, "tower_steps": 1, "products": 3, "pictures": 2, "checkpoint_every": 2}
+    usual = {"steps": 4, "tower_steps": 2, "products": 3, "pictures": 2, "checkpoint_every": 2, "members": 2}
     files = {"data": data, "clicks": data / "clicks.csv", "truth": data / "truth.csv", "out": out}
     return Config(**files | {"backbone": str(data / "backbone")} | usual | fields)
 
@@ -108,8 +111,19 @@ def samples_seed(step: int) -> int:
     return reward.seed_for(0, "step", step)
 
 
-def test_training_learns_which_picture_is_clicked_more(data: Path, tmp_path: Path):
-    folder = run(toy(data, tmp_path, steps=40, warmup=4, lr=3e-3, products=6, pictures=3))
+@pytest.mark.parametrize("fields", [{}, {"form": "joint", "point_weight": 0.5}], ids=["siamese", "joint"])
+def test_training_learns_which_picture_is_clicked_more(data: Path, tmp_path: Path, fields: dict):
+    usual = {
+        "tune": "full",
+        "steps": 60,
+        "warmup": 4,
+        "lr": 3e-3,
+        "head_lr": 3e-3,
+        "products": 6,
+        "pictures": 3,
+        "checkpoint_every": 60,
+    }
+    folder = run(toy(data, tmp_path, **usual | fields))
     metrics = {m["name"]: m for m in json.loads((folder / "training.json").read_text())["metrics"]}
     assert metrics["pair accuracy"]["value"] == 1.0
     assert metrics["accuracy against the true order"]["value"] == 1.0
@@ -161,10 +175,142 @@ def test_a_batch_compares_pictures_of_one_product_only(data: Path, tmp_path: Pat
     batch = samples.draw_batch(samples.read_samples(config, 32).train, config, seed=1)
     assert len(batch.pictures) == len(batch.texts) == 12 and len(batch.label) == 4 * 3
     assert torch.equal(batch.product[batch.first], batch.product[batch.second])
+    assert batch.votes.shape == (4, 2) and (batch.votes > 0).all()
     # 100, 150 and 200 clicks in 5,000: the one with more clicks is better almost surely.
     more = batch.log_ctr[batch.first] > batch.log_ctr[batch.second]
     assert torch.equal(more, batch.label > 0.5)
     assert batch.weight.tolist()[0] == pytest.approx(1 / (1 / (5000 * math.exp(batch.log_ctr[0])) + 0.04), rel=1e-2)
+
+
+def test_the_paper_s_filter_keeps_close_pairs_only(data: Path, tmp_path: Path):
+    """CTRs of 2, 3 and 4 %: ratios of 1.5, 2 and 1.33."""
+    product = samples.read_samples(toy(data, tmp_path), 32).train[0]
+    assert product.pairs(toy(data, tmp_path)) == [(0, 1), (0, 2), (1, 2)]
+    assert product.pairs(toy(data, tmp_path, ratio=(1.3, 1.6))) == [(0, 1), (1, 2)]
+    assert product.pairs(toy(data, tmp_path, more_than=5000)) == []
+    with pytest.raises(CatalogError, match="pairs: expected one within the filter"):
+        samples.draw_batch([product], toy(data, tmp_path, ratio=(5, 6)), seed=0)
+
+
+def test_hard_labels_are_the_observed_order(data: Path, tmp_path: Path):
+    products = samples.read_samples(toy(data, tmp_path), 32).train
+    soft, hard = (
+        samples.draw_batch(products, toy(data, tmp_path, labels=kind), seed=1).label for kind in ("soft", "hard")
+    )
+    assert set(hard.tolist()) <= {0.0, 1.0} and torch.equal(hard, soft.round()) and not torch.equal(hard, soft)
+
+
+def test_words_can_be_withheld(data: Path, tmp_path: Path):
+    products = samples.read_samples(toy(data, tmp_path), 32).train
+    config = toy(data, tmp_path, without=("title",), attribute_dropout=1.0)
+    assert all(
+        text.startswith("the product in the picture. ") for text in samples.draw_batch(products, config, 0).texts
+    )
+
+
+def sequences(data: Path, out: Path, **fields) -> tuple:
+    """A network, its eyes and a batch of real pictures."""
+    config = toy(data, out, **fields)
+    network, processor, side = reward.build(config)
+    batch = samples.draw_batch(samples.read_samples(config, side).train, config, seed=5)
+    return network.eval(), steps.Eyes(network, processor, config), batch, config
+
+
+def test_a_blank_picture_is_grey_to_the_model(data: Path, tmp_path: Path):
+    network, eyes, batch, _ = sequences(data, tmp_path, without=("image",))
+    utility = network(eyes.read(["mug"] * 2, [[batch.pictures[0]], [batch.pictures[1]]]))[0]
+    assert torch.equal(utility[0], utility[1])
+
+
+def test_pictures_that_were_seen_once_read_the_same(data: Path, tmp_path: Path):
+    network, kept, batch, config = sequences(data, tmp_path)
+    whole = steps.Eyes(network, kept.processor, replace(config, tune="full"))
+    rows = [[picture] for picture in batch.pictures]
+    torch.testing.assert_close(network(kept.read(batch.texts, rows)), network(whole.read(batch.texts, rows)))
+
+
+def test_blanked_tokens_are_drawn_from_the_seed(data: Path, tmp_path: Path):
+    features = steps.PictureFeatures(tokens=torch.ones(4000, 3), deep=(torch.ones(4000, 3),))
+    one, again, other = (steps.blanked(features, 0.25, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one.tokens, again.tokens) and not torch.equal(one.tokens, other.tokens)
+    assert one.tokens.mean().item() == pytest.approx(0.75, abs=0.03) and set(one.tokens.sum(1).tolist()) == {0.0, 3.0}
+    assert torch.equal(one.deep[0], one.tokens)
+    network, eyes, batch, config = sequences(data, tmp_path)
+    plain = steps.losses(network, eyes, batch, config)[0]
+    assert torch.equal(steps.losses(network, eyes, batch, replace(config, patch_dropout=0.9))[0], plain), (
+        "only in training"
+    )
+    dropped = steps.losses(network.train(), eyes, batch, replace(config, patch_dropout=0.9))[0]
+    assert not torch.equal(dropped, plain)
+
+
+def test_both_orders_cancel_what_the_left_side_gains(data: Path, tmp_path: Path):
+    """A head that always says left costs log 2 a pair in both orders, and much in one."""
+    network, eyes, batch, config = sequences(data, tmp_path, form="joint", labels="hard")
+    with torch.no_grad():
+        network.heads["classification"].weight.zero_()
+        network.heads["classification"].bias.copy_(torch.tensor([3.0, 0.0]))
+        both = steps.losses(network, eyes, batch, config)[0]
+        one = steps.losses(network, eyes, batch, replace(config, both_orders=False))[0]
+    assert both.item() == pytest.approx(math.log(2), rel=1e-5)
+    left = math.log1p(math.exp(-3))
+    right = batch.label.eq(0).float().mean().item()
+    assert one.item() == pytest.approx((1 - right) * left + right * (3 + left), rel=1e-4)
+
+
+def test_the_ensemble_s_members_weigh_products_differently(data: Path, tmp_path: Path):
+    votes = [samples.votes_of(f"p{n}", toy(data, tmp_path, members=3)) for n in range(2000)]
+    means, deviations = np.mean(votes, 0), np.std(votes, 0)
+    assert means == pytest.approx([1, 1, 1], abs=0.1) and deviations == pytest.approx([1, 1, 1], abs=0.1)
+    assert abs(np.corrcoef(np.transpose(votes))[0, 1]) < 0.1
+    assert samples.votes_of("p1", toy(data, tmp_path, members=1)) == [1.0]
+
+
+def test_frozen_parts_stay_as_they_are(data: Path, uncut: Path, tmp_path: Path):
+    start = reward.build(toy(data, tmp_path))[0].state_dict()
+    end = weights(uncut)
+    changed = {name for name in start if not torch.equal(start[name], end[name])}
+    assert changed and not any("vision" in name or "projector" in name for name in changed)
+
+
+def test_lora_learns_alone_and_loads_with_its_base(data: Path, tmp_path: Path):
+    folder = run(toy(data, tmp_path, tune="lora"))
+    start, end = reward.build(toy(data, tmp_path))[0].state_dict(), weights(tmp_path)
+    same_as_before = {name.replace(".base_layer", ""): value for name, value in end.items() if "lora_" not in name}
+    changed = {name for name in start if not torch.equal(start[name], same_as_before[name])}
+    assert changed == {"log_slope", "heads.utility.weight", "heads.utility.bias"}
+    assert (folder / "adapter_config.json").is_file() and not (folder / "model.safetensors").exists()
+    assert RewardModel.from_pretrained(str(folder)).fingerprint.count("+") == 1
+    with pytest.raises(InputError, match="tune: expected a checkpoint under the LoRA, got a fresh one"):
+        steps.trainable(reward.build(toy(data, tmp_path))[0], toy(data, tmp_path, tune="lora", backbone="fresh"))
+
+
+def test_a_joint_model_exports_and_reads_both_orders(data: Path, tmp_path: Path):
+    folder = run(toy(data, tmp_path, form="joint"))
+    model = RewardModel.from_pretrained(str(folder))
+    assert model.calibration.form == "joint"
+    pictures = [np.full((32, 32, 3), level, np.uint8) for level in (40, 220, 90)]
+    scores = model.score(Product(id="p", title="mug"), pictures, ids=list("abc"))
+    again = model.score(Product(id="p", title="mug"), pictures[::-1], ids=list("cba"))[::-1]
+    assert [s.utility for s in again] == pytest.approx([s.utility for s in scores], abs=1e-5)
+    assert sum(s.utility for s in scores) == pytest.approx(0, abs=1e-6)
+    assert model.score(Product(id="p", title="mug"), pictures[:1], ids=["a"])[0].utility == 0
+
+
+def test_evaluate_measures_a_shipped_folder(data: Path, uncut: Path):
+    model = RewardModel.from_pretrained(str(uncut / "model"))
+    found = {e.name: e for e in report.evaluate(model, data, data / "clicks.csv", truth=data / "truth.csv")}
+    kept = {m["name"]: m for m in json.loads((uncut / "model" / "training.json").read_text())["metrics"]}
+    assert {name: e.value for name, e in found.items()} == {name: m["value"] for name, m in kept.items()}
+    assert found["share of true CTRs in their 95 % interval"].n == 12
+
+
+def test_doubt_is_the_members_spread_over_their_mean():
+    products = judged([0.0, 2.0], [10, 20])
+    scores = [replace(s, members=m) for s, m in zip(products.scores, ((0.0, 0.0), (1.0, 3.0)), strict=True)]
+    unsure = replace(products, scores=scores).doubt(np.array([1]), np.array([0]))
+    assert unsure.tolist() == [0.5], "margins 1 and 3: deviation 1 over a mean of 2"
+    assert products.doubt(np.array([1]), np.array([0])).tolist() == [-2.0], "no ensemble: minus the margin"
 
 
 def creative(name: str, clicks: int, impressions: int) -> CreativeClicks:
@@ -211,6 +357,7 @@ def test_base_rates_by_hand():
 
 def test_a_fresh_backbone_depends_on_the_seed_alone(data: Path, tmp_path: Path):
     one, again, other = (
-        reward.build(toy(data, tmp_path, backbone="fresh", seed=seed))[0].state_dict() for seed in (0, 0, 1)
+        reward.build(toy(data, tmp_path / name, backbone="fresh", tower_steps=0, seed=seed))[0].state_dict()
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
     )
     assert same(one, again) and not same(one, other)

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--out",
         type=Path,
         required=True,
-        help="folder of products.tar, plates-*.tar, scenes-*.tar and suitability.json",
+        help="folder of the archives and suitability.json",
     )
     parser.add_argument("--jobs", type=_count, default=1, help="processes, each of one thread (1)")
     parser.add_argument("--seed", type=int, default=0, help="what all chance comes from (0)")

@@ -16,7 +16,8 @@ from caig.evaluation.gallery import count
 from caig.pipeline import AdPipeline
 from caig.recipes.generate import Config, run, say
 from caig.recipes.generate_report import PAGE, Report, write_strip
-from caig.types import Placement
+from caig.recipes.likeness import read_likeness
+from caig.types import Direction
 
 THE_PRESETS = options.Models()
 
@@ -26,26 +27,25 @@ def generate(
     image: options.Image | None = None,
     title: options.Title | None = None,
     catalog: Annotated[Path | None, Parameter(help="csv, tsv, jsonl, json or parquet instead of one photo.")] = None,
-    preset: Annotated[
-        str, Parameter(help="Models and settings that go together: `caig models` lists them.")
-    ] = "embedded",
-    n: options.Count = DEFAULTS.n,
+    n: options.AdCount = None,
     size: options.SizeText | None = None,
     seed: options.Seed = DEFAULTS.seed,
     out: Annotated[Path, Parameter(help="Folder; finished products in it are kept.")] = DEFAULTS.out,
     category: options.Category = "",
     mask: options.Mask = None,
-    scale: options.Scale | None = None,
-    position: options.Position = options.POSITION,
+    scale: options.Scale = None,
+    position: options.Position = None,
+    rolls: options.Rolls = DEFAULTS.rolls,
+    theme: options.Theme = "",
+    negative: options.Negative = "",
+    keep_clear: options.KeepClear = None,
+    like: options.Like = None,
+    reference: options.Reference = None,
     format: options.Format = DEFAULTS.format,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
     layers: options.LayersTo = None,
-    map: Annotated[
-        tuple[str, ...], Parameter(negative=(), show_default=False, help="FIELD=COLUMN of the catalogue; may repeat.")
-    ] = (),
-    image_root: Annotated[
-        Path | None, Parameter(help="Folder of the catalogue's image paths (default: the catalogue's own).")
-    ] = None,
+    map: options.CatalogMap = (),
+    image_root: options.ImageRoot = None,
     cutout: options.CutoutMethod = "auto",
     models: options.Models = THE_PRESETS,
 ) -> int:
@@ -53,24 +53,32 @@ def generate(
 
     What is not given is the preset's. Writes OUT/<product id>/rank-1.png …, OUT/manifest.jsonl and OUT/index.html.
     """
-    from caig.imaging.canvas import parse_position, parse_size
-    from caig.models.registry import preset as preset_called
+    from caig.imaging.canvas import parse_size
+    from caig.models.registry import preset
 
-    chosen = preset_called(preset)
-    x, y = parse_position(position)
-    scales = (scale, chosen.scale, DEFAULTS.placement.scale)
+    chosen = preset(models.preset)
+    pixels = parse_size(size or chosen.size or options.SIZE)
+    direction = Direction(
+        negative=negative.strip(),
+        theme=theme.strip(),
+        clear=options.clear_from(keep_clear),
+        like=None if like is None else read_likeness(like, out),
+        palette=options.palette_from(reference),
+    )
     config = Config(
         out=out,
-        n=n,
-        size=parse_size(size or chosen.size or options.SIZE),
+        n=n if n is not None else 1 if like else DEFAULTS.n,
+        size=pixels,
         seed=seed,
-        placement=Placement(scale=next(value for value in scales if value is not None), x=x, y=y),
+        placement=options.placement_from(pixels, scale if scale is not None else chosen.scale, position),
+        rolls=rolls,
+        direction=direction,
         format=format,
         digital_source_type=digital_source_type,
         layers=layers,
     )
     source = _source(image, title, category, mask, catalog, map, image_root)
-    pipeline = _pipeline(preset, models, cutout)
+    pipeline = _pipeline(models, cutout)
     report = run(config, pipeline, source.products, rejected=source.rejected, strict=catalog is None)
     _print(report)
     return report.exit_code
@@ -80,7 +88,7 @@ def demo(*, out: Annotated[Path, Parameter(help="Folder for the results.")] = Pa
     """Make four ads of a product photo that ships with caig, a ranked strip and a page."""
     with as_file(files("caig") / "demo") as folder:
         catalog = read_catalog(folder / "product.csv")
-        pipeline = _pipeline("embedded", THE_PRESETS)
+        pipeline = _pipeline(THE_PRESETS)
         report = run(Config(out=out), pipeline, catalog.products, strict=True)
         strip = write_strip(report, catalog.products[0])
     _print(report)
@@ -118,13 +126,13 @@ def _reject(when: str, values: dict[str, object]) -> None:
             raise InputError(name, expected=f"no such option {when}", got=f"'{value}'", next_step="Leave it out.")
 
 
-def _pipeline(preset: str, models: options.Models, cutout: str = "auto") -> AdPipeline:
+def _pipeline(models: options.Models, cutout: str = "auto") -> AdPipeline:
     options.quiet()
     from caig.models.hub import accept_licences
 
     accept_licences(models.accept_licence)
-    named = {key: value for key, value in vars(models).items() if key != "accept_licence"}
-    return AdPipeline.from_pretrained(preset, cutout=cutout, **named)
+    named = {key: value for key, value in vars(models).items() if key not in ("preset", "accept_licence")}
+    return AdPipeline.from_pretrained(models.preset, cutout=cutout, **named)
 
 
 def _print(report: Report) -> None:
@@ -132,5 +140,8 @@ def _print(report: Report) -> None:
     for line in report.ads:
         print(report.out / line["file"])
     print(report.out / PAGE)
+    broken = sum(bool(line["promises"]["broken"]) for line in report.ads)
+    if broken:
+        say(f"{count(broken, 'ad')} of {len(report.ads)} with a broken promise; {report.out / PAGE} says which")
     if report.failures:
         say(f"{count(len(report.failures), 'product')} failed; {report.out / PAGE} says why")

@@ -14,14 +14,15 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from caig.data.themes import themes
 from caig.errors import InputError
+from caig.imaging.placing import PRESETS
 from caig.pipeline import check_product
 from caig.recipes.generate import Config
-from caig.types import LayerFormat, Product
+from caig.types import Box, LayerFormat, Palette, Placement, Product, Size
 
 DEFAULTS = Config()
 SIZE = "{}x{}".format(*DEFAULTS.size)
-POSITION = f"{DEFAULTS.placement.x:g},{DEFAULTS.placement.y:g}"
 MODEL_HELP = "embedded, a folder, owner/name on the hub, or python:module:factory."
 
 Image = Annotated[Path, Parameter(help="Product photo.")]
@@ -31,13 +32,42 @@ Category = Annotated[str, Parameter(help="Its category, e.g. wine; it helps both
 CutoutMethod = Annotated[
     Literal["auto", "rembg"], Parameter(help="auto: mask, else alpha, else a plain ground; rembg: an optional extra.")
 ]
+AdCount = Annotated[
+    int | None,
+    Parameter(name=("-n", "--n"), show_default=False, help="How many ads a product: 4, or 1 with --like."),
+]
+Like = Annotated[
+    str | None, Parameter(help="An ad's picture of an earlier run, or a creative_id in --out: the same, once more.")
+]
+CatalogMap = Annotated[
+    tuple[str, ...], Parameter(negative=(), show_default=False, help="FIELD=COLUMN of the catalogue; may repeat.")
+]
+ImageRoot = Annotated[
+    Path | None, Parameter(help="Folder of the catalogue's image paths (default: the catalogue's own).")
+]
 Count = Annotated[int, Parameter(name=("-n", "--n"), help="How many ads or descriptions.")]
 SizeText = Annotated[
-    str, Parameter(name="--size", help="Width x height in pixels, 64 to 2048 each; or 1:1, 4:5, 9:16, 16:9, 1.91:1.")
+    str, Parameter(name="--size", help=f"Width x height in pixels, 64 to 2048 each; or {', '.join(PRESETS)}.")
 ]
 Seed = Annotated[int, Parameter(help="The same seed gives the same result.")]
-Scale = Annotated[float, Parameter(help="The product's longer side over the canvas's shorter side, up to 1.")]
-Position = Annotated[str, Parameter(help="X,Y: the product's centre over the width, its base over the height.")]
+Scale = Annotated[
+    float | None,
+    Parameter(
+        help="The product's longer side over the canvas's shorter side, up to 1; in banners longer than twice their "
+        "shorter side, its extent across the banner over that side. Default: 0.5, more in banners."
+    ),
+]
+Position = Annotated[
+    str | None,
+    Parameter(help="X,Y: the product's centre over the width, its base over the height. Default: as usual there."),
+]
+Rolls = Annotated[int, Parameter(help="Paint an ad that breaks a promise again, so many times in all at most.")]
+Negative = Annotated[str, Parameter(negative=(), help="What the background shall not show.")]
+Theme = Annotated[str, Parameter(help=f"The look of a campaign: {', '.join(themes())}.")]
+KeepClear = Annotated[
+    str | None, Parameter(help="Calm space for copy: top, bottom, left, right, or X,Y,W,H over the canvas's sides.")
+]
+Reference = Annotated[Path | None, Parameter(help="Picture whose palette the backgrounds take on.")]
 Format = Annotated[Literal["png", "webp", "jpeg"], Parameter(help="png is lossless.")]
 SourceType = Annotated[
     Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"],
@@ -78,6 +108,9 @@ ANYWHERE = Place()
 class Models(Place):
     """The three models of a run; what is None is the preset's."""
 
+    preset: Annotated[str, Parameter(help="Models and settings that go together: `caig models` lists them.")] = (
+        "embedded"
+    )
     prompt_model: PromptName | None = None
     background_model: BackgroundName | None = None
     reward_model: RewardName | None = None
@@ -97,6 +130,33 @@ def product_from(image: Path, title: str, category: str, mask: Path | None) -> P
     for path in filter(None, (image, mask)):
         read_photo(path)
     return product
+
+
+def placement_from(size: Size, scale: float | None, position: str | None) -> Placement | None:
+    """Return the placement that a command line asks for, None for the format's usual one; InputError if impossible."""
+    from caig.imaging.canvas import parse_position
+    from caig.imaging.placing import usual_placement
+
+    if scale is None and position is None:
+        return None
+    usual = usual_placement(size)
+    x, y = (usual.x, usual.y) if position is None else parse_position(position)
+    return Placement(scale=usual.scale if scale is None else scale, x=x, y=y)
+
+
+def clear_from(keep_clear: str | None) -> Box | None:
+    """Return the space to keep clear, None where none is asked for; InputError for no such space."""
+    from caig.imaging.clearance import parse_clear
+
+    return None if keep_clear is None else parse_clear(keep_clear)
+
+
+def palette_from(reference: Path | None) -> Palette | None:
+    """Return the palette of a reference picture; ImageError when it cannot be read."""
+    from caig.imaging.palette import palette_of
+    from caig.imaging.reading import read_photo
+
+    return None if reference is None else palette_of(read_photo(reference).image)
 
 
 def parse_mapping(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from caig.cli import options
 
-STUDIES = ("ceiling", "confounding", "learnability", "preference")
+STUDIES = ("ceiling", "confounding", "learnability", "preference", "rewards")
 
 
 def simulate(

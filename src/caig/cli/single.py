@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter
@@ -17,9 +17,13 @@ from caig.cli import options
 from caig.cli.options import ANYWHERE, DEFAULTS
 from caig.errors import InputError
 from caig.evaluation.gallery import ctr_name, percent, percent_range
-from caig.pipeline import PRODUCT_SIDE, check_count, finish, lay_out, read_cutout
+from caig.pipeline import PRODUCT_SIDE, check_count, check_rolls, lay_out, paint_all, paint_seed, read_cutout
+from caig.recipes.generate import say
 from caig.seeding import seed_for
-from caig.types import Description, Placement, Product, Score
+from caig.types import Description, Pixels, Product, Score
+
+if TYPE_CHECKING:
+    from caig.evaluation.qualities import Reason
 
 Chances = NDArray[np.float64]  # [n, n]: probability that the row's picture is clicked more than the column's
 
@@ -62,8 +66,12 @@ def paint(
     size: options.SizeText = options.SIZE,
     seed: options.Seed = DEFAULTS.seed,
     mask: options.Mask = None,
-    scale: options.Scale = DEFAULTS.placement.scale,
-    position: options.Position = options.POSITION,
+    scale: options.Scale = None,
+    position: options.Position = None,
+    rolls: options.Rolls = DEFAULTS.rolls,
+    negative: options.Negative = "",
+    keep_clear: options.KeepClear = None,
+    reference: options.Reference = None,
     digital_source_type: options.SourceType = DEFAULTS.digital_source_type,
     cutout: options.CutoutMethod = "auto",
     background_model: options.BackgroundName = "embedded",
@@ -71,22 +79,28 @@ def paint(
     place: options.Place = ANYWHERE,
 ) -> None:
     """Paint one ad with your own description of its background; the product itself stays as in the photo."""
-    from caig.imaging.canvas import parse_position, parse_size
+    from caig.imaging.canvas import parse_size
     from caig.imaging.writing import encode, save
 
     if not description.strip():
         raise _empty("--description", "Say what the background shows.")
-    product = options.product_from(image, image.stem, "", mask)
-    x, y = parse_position(position)
-    canvas = lay_out(read_cutout(product, cutout), parse_size(size), Placement(scale=scale, x=x, y=y))
+    check_rolls(rolls)
+    product, pixels = options.product_from(image, image.stem, "", mask), parse_size(size)
+    clear, palette = options.clear_from(keep_clear), options.palette_from(reference)
+    placement = options.placement_from(pixels, scale, position)
+    canvas = lay_out(read_cutout(product, cutout), pixels, placement, clear)
     encode(canvas.image[:1, :1], out.suffix.lstrip("."))  # an unknown format is reported before the painting
-    wish = Description(product_id=product.id, text=description, author="user", seed=seed)
+    wish = Description(product_id=product.id, text=description, author="user", seed=seed, negative=negative.strip())
+
+    def seed_of(k: int, roll: int) -> int:
+        return paint_seed(seed, product.id, k, roll)
+
     model = options.load_model(background_model, "background", place, compile=compile or None)
-    own_seed = seed_for(seed, product.id, "paint", 0)
-    (background,) = model.paint(canvas, [wish], seeds=[own_seed])
-    ad = finish(canvas, wish, background, model=model.name, seed=own_seed)
+    (ad,) = paint_all(model, canvas, [wish], seed_of=seed_of, rolls=rolls, palette=palette)
     save(out, ad.image, source_type=digital_source_type)
     print(out)
+    if ad.fidelity.broken:
+        say(f"{out}: painted {len(ad.tries)} times, still: {', '.join(ad.fidelity.broken)}")
 
 
 def score(
@@ -94,13 +108,18 @@ def score(
     title: options.Title,
     category: options.Category = "",
     reward_model: options.RewardName = "embedded",
+    explain: Annotated[bool, Parameter(negative=(), help="Say which qualities lift or lower each picture.")] = False,
     place: options.Place = ANYWHERE,
     json: options.Json = False,
 ) -> None:
     """Predict the CTR of finished ads and the probability that each is clicked more than each other.
 
+    --explain edits each picture until one quality (light, contrast, colour, warmth, sharpness) is that of the others,
+    and asks the model again: what the picture loses by it, in logits, the quality was worth.
+
     JSON: {"caig", "title", "category", "model", "basis", "images": [{"file", "rank", "utility", "ctr", "low",
-    "high"}], "win_probability": [[row's probability to beat column]]}, images in the order given. Until the reward
+    "high"}], "win_probability": [[row's probability to beat column]]}, with
+    --explain "reasons": [[{"words", "value", "others", "unit", "effect"}]], images in the order given. Until the reward
     model was calibrated on a click log, "basis" is "simulated CTR".
     """
     from caig.imaging.reading import read_photo
@@ -118,10 +137,14 @@ def score(
     product = Product(id="product", title=title, category=category)
     scores = model.score(product, pictures, ids=[content_hash(picture) for picture in pictures])
     chances = win_probabilities(scores)
+    reasons = _reasons(model, product, pictures) if explain else None
     if json:
-        print(to_json(_scored(product, model.name, images, scores, chances), indent=2))
+        record = _scored(product, model.name, images, scores, chances)
+        print(to_json(record if reasons is None else record | {"reasons": reasons}, indent=2))
     else:
         print(_score_table(images, scores, chances))
+        if reasons is not None:
+            print(_reason_table(images, scores, reasons))
 
 
 def _described(product: Product, model: str, descriptions: Sequence[Description]) -> dict[str, Any]:
@@ -163,6 +186,24 @@ def _score_table(images: Sequence[Path], scores: Sequence[Score], chances: Chanc
     rows += ["", "probability that the row's picture is clicked more than the column's"]
     rows.append("      " + "".join(f"{ranks[column]:>6}" for column in order))
     rows += [f"{ranks[row]:>6}" + "".join(_chance(chances, row, column) for column in order) for row in order]
+    return "\n".join(rows)
+
+
+def _reasons(model: Any, product: Product, pictures: Sequence[Pixels]) -> list[list[Reason]]:
+    from caig.evaluation.qualities import explain
+
+    def judge(shown: Sequence[Pixels]) -> list[float]:
+        return [s.utility for s in model.score(product, shown, ids=[str(number) for number in range(len(shown))])]
+
+    return explain(pictures, judge)
+
+
+def _reason_table(images: Sequence[Path], scores: Sequence[Score], reasons: Sequence[Sequence[Reason]]) -> str:
+    """A line per picture and quality, best picture first."""
+    ranks = _ranks(scores)
+    rows = ["", "why, in logits: what each picture loses when one quality becomes that of the others"]
+    for index in sorted(range(len(images)), key=lambda index: ranks[index]):
+        rows += [f"{ranks[index]:>4}  {reason}" for reason in reasons[index] or ["no quality makes a difference"]]
     return "\n".join(rows)
 
 

@@ -22,7 +22,8 @@ CLICK_LOG = "click log"
 
 @dataclass(frozen=True, kw_only=True)
 class AdCard:
-    """One ad: `file` is its path relative to the page, `thumbnail` a data URI, CTRs lie in 0 to 1."""
+    """One ad: `file` is its path relative to the page, `thumbnail` a data URI, CTRs lie in 0 to 1, `note` says which
+    promises about the picture took more than one painting or are broken."""
 
     rank: int
     file: str
@@ -31,6 +32,7 @@ class AdCard:
     ctr: float
     low: float
     high: float
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,13 +158,14 @@ def _product(product: ProductCard, name: str, highest: float) -> str:
 def _ad(ad: AdCard, title: str, name: str, highest: float) -> str:
     left, width, mark = (100 * part / highest for part in (ad.low, ad.high - ad.low, ad.ctr))
     alt = escape(f"Ad {ad.rank} of {title}: {ad.description}")
+    note = f'<p class="range">{escape(ad.note)}</p>' if ad.note else ""
     return (
         f'<li><figure><a href="{escape(quote(ad.file))}"><img src="{escape(ad.thumbnail)}" alt="{alt}"></a>'
         f'<figcaption><p class="ctr"><span class="rank">{ad.rank}</span><strong>{percent(ad.ctr)}</strong> '
         f'<span class="name">{name}</span></p><div class="bar" aria-hidden="true">'
         f'<i style="left:{left:.1f}%;width:{width:.1f}%"></i><b style="left:{mark:.1f}%"></b></div>'
         f'<p class="range">95 % interval {percent_range(ad.low, ad.high)}</p>'
-        f"<p>{escape(ad.description)}</p></figcaption></figure></li>"
+        f"<p>{escape(ad.description)}</p>{note}</figcaption></figure></li>"
     )
 
 

@@ -10,30 +10,23 @@ import numpy as np
 from caig.errors import InputError
 from caig.imaging.edges import product_edges
 from caig.imaging.fill import extend
-from caig.types import Alpha, Canvas, Cutout, Pixels, Placement, Size
+from caig.imaging.placing import PRESETS, out_of_the_way, product_size, usual_placement
+from caig.types import Alpha, Box, Canvas, Cutout, Pixels, Placement, Size
 
 MIN_SIDE, MAX_SIDE = 64, 2048
-DEFAULT = Placement()
-RATIOS = {  # the sizes that ad platforms ask for under these names
-    "1:1": (1080, 1080),
-    "4:5": (1080, 1350),
-    "9:16": (1080, 1920),
-    "16:9": (1920, 1080),
-    "1.91:1": (1200, 628),
-}
 MIN_PRODUCT = 8  # pixels of the product's longer side
 
 
 def parse_size(text: str) -> Size:
-    """`"1024x768"` to (1024, 768); one number means a square, a ratio such as `"4:5"` its usual size. Raises
+    """`"1024x768"` to (1024, 768); one number means a square, a preset such as `"4:5"` its usual size. Raises
     InputError."""
-    if text.strip() in RATIOS:
-        return RATIOS[text.strip()]
+    if text.strip() in PRESETS:
+        return PRESETS[text.strip()]
     match = re.fullmatch(r"\s*(\d{1,6})\s*(?:[xX×*]\s*(\d{1,6})\s*)?", text)
     if not match:
         raise InputError(
             "size",
-            expected=f"WIDTHxHEIGHT such as 1024x1024, or one of {', '.join(RATIOS)}",
+            expected=f"WIDTHxHEIGHT such as 1024x1024, or one of {', '.join(PRESETS)}",
             got=repr(text),
             next_step="Write both sides in pixels.",
         )
@@ -68,19 +61,24 @@ def parse_position(text: str) -> tuple[float, float]:
     return x, y
 
 
-def lay_out(cutout: Cutout, size: Size, placement: Placement = DEFAULT) -> Canvas:
-    """Place `cutout` on an empty canvas of `size` (width, height).
+def lay_out(cutout: Cutout, size: Size, placement: Placement | None = None, clear: Box | None = None) -> Canvas:
+    """Place `cutout` on an empty canvas of `size` (width, height), out of the space `clear`.
 
-    The product is what has alpha > 0.5; its longer side becomes `placement.scale` times the canvas's shorter side.
+    The product is what has alpha > 0.5; `Placement` says what its scale means. None: the format's usual placement.
     Colours are continued outside the product. Raises InputError when it would not lie on the canvas.
     """
     check_size(size)
-    image, alpha = _to_length(cutout, _target(size, placement))
+    placement = placement or usual_placement(size)
+    left, top, right, bottom = product_box(cutout.alpha)
+    shape = right - left, bottom - top
+    _check_scale(size, placement)
+    if clear:
+        placement = out_of_the_way(shape, size, placement, clear)
+    image, alpha = _to_length(cutout, product_size(shape, size, placement.scale) * max(shape))
     left, top = _corner(product_box(alpha), size, placement)
     canvas_image, canvas_alpha = _paste(image, alpha, size, left, top)
-    return Canvas(
-        image=canvas_image, product=canvas_alpha, edges=product_edges(canvas_image, canvas_alpha), placement=placement
-    )
+    edges = product_edges(canvas_image, canvas_alpha)
+    return Canvas(image=canvas_image, product=canvas_alpha, edges=edges, placement=placement, clear=clear)
 
 
 def on_white(cutout: Cutout, side: int, margin: float = 0.05) -> Pixels:
@@ -145,17 +143,15 @@ def _longer(alpha: Alpha) -> int:
     return max(right - left, bottom - top)
 
 
-def _target(size: Size, placement: Placement) -> float:
-    target = placement.scale * min(size)
-    if not 0 < placement.scale <= 1 or target < MIN_PRODUCT:
-        lowest = MIN_PRODUCT / min(size)
+def _check_scale(size: Size, placement: Placement) -> None:
+    lowest = MIN_PRODUCT / min(size)
+    if not lowest <= placement.scale <= 1:
         raise InputError(
             "scale",
             expected=f"{lowest:.3g} to 1 on this canvas",
             got=f"{placement.scale:g}",
             next_step="It is the product's longer side over the canvas's shorter side.",
         )
-    return target
 
 
 def _corner(box: tuple[int, int, int, int], size: Size, placement: Placement) -> tuple[int, int]:

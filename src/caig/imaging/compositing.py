@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caig.errors import InputError
+from caig.imaging.standing import LEAST_CONTACT, LUMA, base_of, contact, height_of
+from caig.imaging.surface import noise_level
 from caig.types import Alpha, Canvas, Layers, Pixels
 
 CORE = 0.99  # alpha from here on is the product itself
 MOST_GAIN = 0.08  # the background's exposure moves by at most this
 MOST_TINT = 0.04  # its white balance by at most this
 MOST_GRAIN = 2.5  # levels
-LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 Floats = NDArray[Any]  # float32; cv2's own types say less
 
 
@@ -29,13 +30,15 @@ def core_mask(alpha: Alpha, erosion: int = 0) -> NDArray[np.bool_]:
     return cv2.erode(core, np.ones((3, 3), np.uint8), iterations=erosion, borderValue=1) > 0
 
 
-def separate(canvas: Canvas, background: Pixels, *, shadow: bool = True) -> Layers:
+def separate(canvas: Canvas, background: Pixels, *, shadow: bool = True, light: bool = True) -> Layers:
     """Lay the product of `canvas` into `background` u8[H, W, 3] of the same size; same inputs, same layers.
 
-    The layers: background in the product's light and grain, contact shadow, product. InputError when the sizes differ.
+    The layers: background in the product's light (unless `light` is False: its palette was asked for) and grain,
+    contact shadow, product. InputError when the sizes differ.
     """
     _same_size(canvas, background)
-    ground = match_light(canvas, background.astype(np.float32) / 255)
+    ground = background.astype(np.float32) / 255
+    ground = match_light(canvas, ground) if light else ground
     dark = contact_shadow(canvas, ground) if shadow else np.zeros(canvas.product.shape, np.float32)
     alpha = np.where(core_mask(canvas.product), 1, canvas.product)
     return Layers(
@@ -70,14 +73,17 @@ def match_light(canvas: Canvas, background: Floats) -> Floats:
 
 
 def contact_shadow(canvas: Canvas, background: Floats) -> Floats:
-    """How much light a soft shadow under the product's base takes, f32[H, W] 0 to 1; none where the background,
-    darker there than the surface around, already shows one."""
-    base = _base(canvas.product)
+    """How much light a soft shadow under the product's base takes, f32[H, W] 0 to 1.
+
+    Full where the background shows less contact than an ad must have, none from twice that on.
+    """
+    base = base_of(canvas.product)
     rows, columns = np.nonzero(base)
     if not rows.size:
         return np.zeros(canvas.product.shape, np.float32)
-    wide, high = np.ptp(columns) + 1, _height(canvas.product)
-    strength = _missing_shadow(canvas.product, background, base)
+    wide, high = np.ptp(columns) + 1, height_of(canvas.product)
+    measured = contact(background @ LUMA, canvas.product)
+    strength = float(np.clip(2 - measured / LEAST_CONTACT, 0, 1))
     tight = _smear(base, 0.015 * wide + 0.6, 0.008 * high + 0.6) * 0.55
     broad = _smear(base, 0.09 * wide + 1.5, 0.028 * high + 1.2) * 0.45
     ambient = _smear(base, 0.3 * wide + 2, 0.07 * high + 2) * 0.22
@@ -95,19 +101,6 @@ def grain(canvas: Canvas, background: Pixels) -> Floats:
     digest = hashlib.sha256(canvas.image.tobytes() + background.tobytes()).digest()
     noise = np.random.Generator(np.random.Philox(int.from_bytes(digest[:8], "big")))
     return noise.standard_normal((*canvas.product.shape, 1), np.float32) * np.float32(sigma)
-
-
-def noise_level(image: Pixels, where: NDArray[np.bool_]) -> float:
-    """Standard deviation of the pixel noise in levels, from the flattest quarter of 7x7 patches inside `where`.
-
-    The Laplacian mask of Immerkaer, Fast noise variance estimation, 1996.
-    """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-    energy = cv2.blur(cv2.filter2D(grey, -1, kernel) ** 2, (7, 7))
-    values = energy[cv2.erode(where.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=0) > 0]
-    quiet = np.percentile(values, 25) if values.size else 0.0
-    return float(np.sqrt(max(quiet, 0.0)))  # blur's running sums can round below 0
 
 
 def _levels(values: Floats) -> NDArray[np.uint8]:
@@ -145,49 +138,7 @@ def _tint(product: Floats, around: Floats) -> Floats:
     return np.clip(wanted**0.15, 1 - MOST_TINT, 1 + MOST_TINT).astype(np.float32)
 
 
-def _height(alpha: Alpha) -> int:
-    rows = np.flatnonzero((alpha > 0.5).any(1))
-    return int(rows[-1] - rows[0] + 1) if rows.size else 0
-
-
-def _base(alpha: Alpha) -> NDArray[np.bool_]:
-    """The foot of the product: the lowest pixels of the columns that end near the lowest row."""
-    inside = alpha > 0.5
-    if not inside.any():
-        return inside
-    lowest = alpha.shape[0] - 1 - np.argmax(inside[::-1], 0)
-    lowest = np.where(inside.any(0), lowest, -1)
-    reach = max(2, round(0.07 * _height(alpha)))
-    foot = (lowest >= 0) & (lowest > lowest.max() - reach)
-    thick = max(1, round(0.02 * _height(alpha)))
-    rows = np.arange(alpha.shape[0])[:, None]
-    return inside & foot & (rows > lowest - thick)
-
-
 def _smear(base: NDArray[np.bool_], across: float, down: float) -> Floats:
     """Blur the base line into a lying ellipse, 1 where it is darkest."""
     spread = cv2.GaussianBlur(base.astype(np.float32), (0, 0), sigmaX=across, sigmaY=down)
     return spread / max(float(spread.max()), 1e-6)
-
-
-def _missing_shadow(alpha: Alpha, background: Floats, base: NDArray[np.bool_]) -> float:
-    """1 when the ground touching the base is as bright as the surface further away, 0 when it is 20 % darker."""
-    near, far = _surroundings(alpha, base)
-    if near.sum() < 4 or far.sum() < 4:
-        return 1.0
-    light = background @ LUMA
-    ratio = float(np.median(light[near])) / max(float(np.median(light[far])), 1e-3)
-    return float(np.clip((ratio - 0.80) / 0.15, 0, 1))
-
-
-def _surroundings(alpha: Alpha, base: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Ground right at the base, and the surface at its sides and before it, both outside the product."""
-    rows, columns = np.nonzero(base)
-    high = _height(alpha)
-    y, x = np.indices(alpha.shape)
-    ground = alpha < 0.05
-    touching = cv2.dilate(base.astype(np.uint8), np.ones((2 * max(2, high // 30) + 1,) * 2, np.uint8)) > 0
-    level = (y >= rows.min()) & (y <= rows.max() + max(4, high // 6))
-    beside = np.abs(x - columns.mean()) > 0.5 * np.ptp(columns) + 0.12 * high
-    before = y > rows.max() + max(3, high // 12)
-    return touching & ground & (y >= rows.min()), ground & level & (beside | before)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from caig.imaging.compositing import LUMA, core_mask
+from caig.imaging.clearance import unrest
+from caig.imaging.compositing import core_mask
 from caig.imaging.fill import extend
+from caig.imaging.promises import broken
+from caig.imaging.silhouette import box, extension
+from caig.imaging.standing import LUMA, contact, surface_end
+from caig.imaging.surface import matched
 from caig.types import Canvas, Fidelity, Pixels
 
 TOLERANCE = 4.0  # levels of grain and rounding that are no halo
@@ -16,16 +23,23 @@ REACH = 3  # pixels on either side of the outline
 
 def measure(canvas: Canvas, ad: Pixels, decoded: Pixels | None = None) -> Fidelity:
     """Compare `ad` u8[H, W, 3] with the laid-out photo; `decoded` is the ad read back from its lossy file."""
-    core = core_mask(canvas.product)
-    exact = bool(np.array_equal(ad[core], canvas.image[core]))
-    area = int((canvas.product > 0.5).sum())
-    coverage = float((core & (canvas.product > 0.5)).sum() / area) if area else 0.0
-    return Fidelity(
-        core_exact=exact,
-        core_coverage=coverage,
+    core, product = core_mask(canvas.product), canvas.product
+    area = int((product > 0.5).sum())
+    sharpness, grain = matched(ad, product)
+    found = Fidelity(
+        core_exact=bool(np.array_equal(ad[core], canvas.image[core])),
+        core_coverage=float((core & (product > 0.5)).sum() / area) if area else 0.0,
         halo=halo(canvas, ad),
+        extension=extension(ad, product),
+        box=box(ad, product),
+        contact=contact(ad.astype(np.float32) @ LUMA / 255, product),
+        overhang=surface_end(ad, product),
+        sharpness=sharpness,
+        grain=grain,
+        unrest=None if canvas.clear is None else unrest(ad, canvas.clear),
         psnr=None if decoded is None else psnr(ad, decoded, core),
     )
+    return replace(found, broken=broken(found))
 
 
 def halo(canvas: Canvas, ad: Pixels) -> float:

@@ -30,7 +30,7 @@ from caig.models.plates import PlateBank
 from caig.types import Canvas, Description, Pixels, Size
 
 GREY = 128
-RELIGHT = 4.0  # pixels
+SMOOTH, REACH = 4.0, 28.0  # pixels of the frame
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,9 @@ class BackgroundModel:
 
     def with_controlnet_scale(self, scale: float) -> BackgroundModel:
         """The same weights, with the ControlNet's part multiplied by `scale`; 0 leaves it out."""
+        name = f"{self.name}, ControlNet x {scale:g}"
         sampling = replace(self.sampling, controlnet_scale=scale)
-        model = BackgroundModel(self.pipeline, sampling, name=self.name, plates=self.plates)
+        model = BackgroundModel(self.pipeline, sampling, name=name, plates=self.plates)
         model.fingerprint = self.fingerprint
         return model
 
@@ -128,7 +129,7 @@ class BackgroundModel:
         words = encode_texts(self.pipeline, [description.text for description in descriptions], negatives)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         if self.plates is not None:
-            plates = [self.plates.lay(d.text, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
+            plates = [self.plates.lay(d, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
             return self._relight(frame, canvas, words, generators, plates) if self.sampling.refine else plates
         latents = self._sample(frame, canvas, words, generators)
         if self.sampling.enlarges and width > frame.inner_width:
@@ -136,18 +137,26 @@ class BackgroundModel:
         return [frame.unfit(picture, (width, height)) for picture in self._decode(latents)]
 
     def _relight(
-        self, frame: Frame, canvas: Canvas, words: Words, generators: list[torch.Generator], plates: list[Pixels]
+        self,
+        frame: Frame,
+        canvas: Canvas,
+        words: Words,
+        generators: list[torch.Generator],
+        plates: list[Pixels],
     ) -> list[Pixels]:
-        """The plates, at their own resolution, in the light and shadow that the diffusion model gives them around the
-        product: what it changed, smoothed over `RELIGHT` pixels of the frame, is added to them."""
+        """The plates, at their own resolution, with the light and shadow that the diffusion model gives them around the
+        product: what it changed in brightness, smoothed over `SMOOTH` pixels of the frame, fades over `REACH` of them.
+        Its colours are left out: a small painter's spots of colour were seen in sheets, its shadows hold."""
         start = self._encode(np.stack([frame.fit(plate, GREY) / 127.5 - 1 for plate in plates]))
         painted = self._denoise(frame, canvas, words, generators, start=start)
-        pairs = zip(plates, self._decode(start), self._decode(painted), strict=True)
+        away = cv2.distanceTransform(np.uint8(frame.fit(canvas.product, 0.0) <= 0.5), cv2.DIST_L2, 5)
+        near = np.exp(-((away / REACH) ** 2))[..., None]
         size = canvas.product.shape[1], canvas.product.shape[0]
         pictures = []
-        for plate, before, after in pairs:
-            change = cv2.GaussianBlur(after.astype(np.float32) - before, (0, 0), RELIGHT)
-            pictures.append(np.clip(plate + frame.unfit(change, size) + 0.5, 0, 255).astype(np.uint8))
+        for plate, before, after in zip(plates, self._decode(start), self._decode(painted), strict=True):
+            brighter = (after.astype(np.float32) - before).mean(2, keepdims=True)
+            change = near * cv2.GaussianBlur(brighter, (0, 0), SMOOTH)[..., None]
+            pictures.append(np.clip(plate + frame.unfit(change, size)[..., None] + 0.5, 0, 255).astype(np.uint8))
         return pictures
 
     def _sample(self, frame: Frame, canvas: Canvas, words: Words, generators: list[torch.Generator]) -> Tensor:

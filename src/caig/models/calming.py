@@ -16,15 +16,16 @@ from torch.nn import functional as F
 
 from caig.types import Box
 
-SOFT = 1.0  # latent cells over which calm turns into painting
+SOFT = 0.4  # of the clear space's shorter side: so far outside it calm fades; with less a panel's edge shows
 SMOOTH = 0.35  # deviation of the blur over the clear space's shorter side
 
 
 def calm_weight(clear: Box, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """f[1, 1, h, w] in 0..1: 1 in `clear`, falling off within about one latent cell outside it."""
+    """f[1, 1, h, w] in 0..1: 1 in `clear`, falling off outside it, over a latent cell at least."""
     height, width = shape
-    across = _ramp(clear.x * width, (clear.x + clear.w) * width, width)
-    down = _ramp(clear.y * height, (clear.y + clear.h) * height, height)
+    soft = max(1.0, SOFT * min(clear.w * width, clear.h * height))
+    across = _ramp(clear.x * width, (clear.x + clear.w) * width, width, soft)
+    down = _ramp(clear.y * height, (clear.y + clear.h) * height, height, soft)
     return (down[:, None] * across[None])[None, None]
 
 
@@ -60,8 +61,8 @@ def _gauss(values: Tensor, sigma: float) -> Tensor:
     return F.conv2d(values, kernel.transpose(2, 3), padding=(radius, 0), groups=values.shape[1])
 
 
-def _ramp(start: float, end: float, length: int) -> Tensor:
-    """f[length]: 1 for cells between start and end, falling to 0 over SOFT cells outside; none at the canvas's rim."""
+def _ramp(start: float, end: float, length: int, soft: float) -> Tensor:
+    """f[length]: 1 for cells between start and end, falling to 0 over `soft` cells outside."""
     at = torch.arange(length) + 0.5
     outside = torch.maximum(start - at, at - end)
-    return (1 - outside / SOFT).clamp(0, 1)
+    return (1 - outside / soft).clamp(0, 1)

@@ -86,7 +86,15 @@ def fetch(repo: str, revision: str | None = None, what: str = "checkpoint") -> P
     revision, patterns = _what_to_fetch(known, revision)
     offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "TRUE", "yes"}
     try:
-        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=offline))
+        folder = Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=patterns,
+                ignore_patterns=list(known.without) if known else None,
+                local_files_only=offline,
+            )
+        )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise CheckpointError(
             f"{what} {repo!r}",
@@ -102,13 +110,14 @@ def fetch(repo: str, revision: str | None = None, what: str = "checkpoint") -> P
 
 def fetch_command(repo: str, revision: str | None = None) -> str:
     """The shell command that puts `repo` into the hub's cache, as caig would."""
-    revision, patterns = _what_to_fetch(registry.find(repo), revision)
     known = registry.find(repo)
+    revision, patterns = _what_to_fetch(known, revision)
     if known and known.files:
-        wanted = ["hf", "download", repo, *known.files]
+        wanted = list(known.files)
     else:
-        wanted = ["hf", "download", repo, *(word for pattern in patterns for word in ("--include", pattern))]
-    return shlex.join([*wanted, *(("--revision", revision) if revision else ())])
+        wanted = [word for pattern in patterns for word in ("--include", pattern)]
+        wanted += [word for pattern in (known.without if known else ()) for word in ("--exclude", pattern)]
+    return shlex.join(["hf", "download", repo, *wanted, *(("--revision", revision) if revision else ())])
 
 
 def is_cached(checkpoint: registry.Checkpoint) -> bool:

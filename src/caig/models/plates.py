@@ -3,7 +3,7 @@
 A checkpoint folder with a `plates.tar` is painted by retrieval: the description and the product's place choose a plate,
 and the diffusion model goes on from it (retrieval-augmented diffusion, Blattmann et al., arXiv 2204.11824; starting
 from a noised picture, Meng et al., SDEdit, arXiv 2108.01073). A deviation from the paper, which paints from noise: a
-painter small enough to be trained on a CPU learns light and palette, but no things. Full-size checkpoints have no plates.
+painter small enough to be trained on a CPU learns light and palette, but no things. Full-size ones have no plates.
 
 `plates.tar` holds per plate `<id>.image.webp`, `<id>.stand.json` (where a product would stand: left, top, right, bottom
 as shares of width and height) and `<id>.json` with `captions` and, where known, the factors of `data/vocabulary.json`.
@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from caig.data.scenes import decode, read_groups
 from caig.data.vocabulary import blur_of, vocabulary
 from caig.errors import InputError
 from caig.imaging.canvas import product_box
-from caig.types import Canvas, Pixels, Size
+from caig.types import Box, Canvas, Description, Pixels, Size
 
 PLATES = "plates.tar"
 FILES = frozenset({"json", "stand.json", "image.webp"})
@@ -38,9 +39,10 @@ WEIGHTS = {"setting": 3.0, "lighting": 1.5, "floor": 1.0, "backdrop": 1.0, "prop
 MISFIT = 0.3  # what a plate loses by standing badly, beside a text match of 0 to 1
 NEAR = 0.08  # plates this close to the best one take turns by seed
 MOST_ZOOM = 1.6  # a plate is enlarged by at most this beyond what covers the canvas
+CALM = 0.2  # deviation of the blur where copy will stand, over that space's shorter side
 STRETCH = 2.0  # canvases this much longer than a plate continue it by mirror images
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom
+Sides = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +52,7 @@ class Plate:
     id: str
     encoded: bytes
     size: Size
-    stand: Box
+    stand: Sides
     phrases: Mapping[str, tuple[str, ...]]
     """Factor -> the phrases that say it."""
 
@@ -88,19 +90,25 @@ class PlateBank:
             return None
         return cls([_plate(files) for files in read_groups(path, FILES)])
 
-    def lay(self, text: str, canvas: Canvas, *, seed: int) -> Pixels:
+    def lay(self, description: Description, canvas: Canvas, *, seed: int) -> Pixels:
         """u8[H, W, 3] of the canvas's size: the plate that fits description and product, its stand below the product.
 
-        Plates that fit about as well take turns by seed.
+        Plates that fit about as well take turns by seed, or, where copy will stand, the calmest of them there is taken
+        and calmed. What the negative text names counts against a plate.
         """
         height, width = canvas.product.shape
         rng = np.random.default_rng(seed)
         mirrored = bool(rng.integers(2))
         box = product_box(canvas.product)
         fits = [fit_plate(plate.size, plate.stand, box, (width, height), mirrored) for plate in self.plates]
-        worth = self.match(text) - MISFIT * np.array([fit.misfit for fit in fits])
-        chosen = int(rng.choice(np.flatnonzero(worth >= worth.max() - NEAR)))
-        return warp(self.plates[chosen].pixels(), fits[chosen], (width, height))
+        worth = self.match(description.text) - MISFIT * np.array([fit.misfit for fit in fits])
+        if description.negative:
+            worth -= self.match(description.negative)
+        near = rng.permutation(np.flatnonzero(worth >= worth.max() - NEAR))
+        laid = (warp(self.plates[k].pixels(), fits[k], (width, height)) for k in near)
+        return (
+            next(laid) if canvas.clear is None else min((calmed(p, canvas.clear) for p in laid), key=itemgetter(0))[1]
+        )
 
     def match(self, text: str) -> NDArray[np.float64]:
         """f64[N], 0 to 1: how far each plate is what `text` says, phrase by phrase, the setting counting most.
@@ -162,7 +170,7 @@ def join_plates(folder: Path, path: Path) -> int:
     return len(plates)
 
 
-def fit_plate(plate: Size, stand: Box, product: Box, canvas: Size, mirrored: bool) -> Fit:
+def fit_plate(plate: Size, stand: Sides, product: Sides, canvas: Size, mirrored: bool) -> Fit:
     """Where a plate of `plate` (W, H) pixels goes on `canvas` (W, H), so that what would stand on it stands where
     the product does (`product` in pixels of the canvas), as large as the product, with no gap where that can be.
 
@@ -192,6 +200,20 @@ def warp(pixels: Pixels, fit: Fit, size: Size) -> Pixels:
         source, scale = cv2.resize(source, smaller, interpolation=cv2.INTER_AREA), 1.0
     matrix = np.array([[scale, 0, fit.x + (scale - 1) / 2], [0, scale, fit.y + (scale - 1) / 2]])
     return cv2.warpAffine(source, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # pyright: ignore
+
+
+def calmed(pixels: Pixels, clear: Box) -> tuple[float, Pixels]:
+    """`pixels` u8[H, W, 3] smoothed inside `clear`, and how many levels that moved them there on average."""
+    height, width = pixels.shape[:2]
+    part = np.zeros((height, width), np.float32)
+    rows, columns = clear.y * height, clear.x * width
+    part[round(rows) : round(rows + clear.h * height), round(columns) : round(columns + clear.w * width)] = 1
+    sigma = max(1.0, CALM * min(clear.w * width, clear.h * height))
+    weight = cv2.GaussianBlur(part, (0, 0), sigma / 2)[..., None]
+    inside = np.maximum(cv2.GaussianBlur(part, (0, 0), sigma), 1e-3)[..., None]
+    smooth = cv2.GaussianBlur(pixels * part[..., None], (0, 0), sigma) / inside
+    change = weight * (smooth - pixels)
+    return float(np.abs(change).mean()), np.clip(pixels + change + 0.5, 0, 255).astype(np.uint8)
 
 
 def _cover(start: float, length: float, room: int) -> float:

@@ -34,6 +34,8 @@ class Checkpoint:
     """fp16: `*.fp16.safetensors` is loaded in place of the fp32 weights beside it."""
     files: tuple[str, ...] = ()
     """The files wanted, where the repository holds many models."""
+    without: tuple[str, ...] = ()
+    """Patterns of files that caig does not use."""
 
     def patterns(self) -> list[str]:
         """What to fetch: configs, tokenizers and safetensors, never code and never a pickle."""
@@ -65,7 +67,7 @@ class Preset:
 def checkpoints() -> tuple[Checkpoint, ...]:
     """Every known checkpoint on the hub."""
     records = json.loads((KNOWN / "checkpoints.json").read_text(encoding="utf-8"))
-    lists = ("roles", "files")
+    lists = ("roles", "files", "without")
     return tuple(
         Checkpoint(**{key: tuple(value) if key in lists else value for key, value in record.items()})
         for record in records

@@ -1,17 +1,17 @@
 """The reward model: which picture of a product is clicked more, and how often.
 
-A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (two linear heads on
+A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (linear heads on
 the last token's hidden state) and `reward.json` (a `Calibration`, which also names the form of the input):
 
-    siamese   each picture by itself, with the product's words; heads `utility` Linear(d, members) and `log_ctr`
-              Linear(d, 1). N candidates cost N passes, and a score depends neither on their order nor on each other.
+    siamese   each picture by itself, with the product's words; head `utility` Linear(d, members). N candidates cost N
+              passes, and a score depends neither on their order nor on each other.
     joint     as published: two pictures of a product in one sequence; heads `classification` Linear(d, 2), logits of
-              "the left one is clicked more" and "the right one", and `regression` Linear(d, 2), the two log CTRs. Read in
-              both orders, N (N - 1) passes for N candidates. `layout` says how two pictures enter: in two image slots, or
-              left and right in one picture of twice the width (for models that take pictures of any shape).
+              "the left one is clicked more" and "the right one", and `regression` Linear(d, 2), the two log CTRs. Read
+              in both orders, N (N - 1) passes for N candidates. `layout` says how two pictures enter: in two image
+              slots, or left and right in one picture of twice the width (for models that take pictures of any shape).
 
-Pictures are letterboxed, never cropped or stretched, to the square that the vision tower sees, `image_side` pixels. Detail
-finer than that is not judged.
+Pictures are letterboxed, never cropped or stretched, to the square that the vision tower sees, `image_side` pixels.
+Detail finer than that is not judged.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ from torch import Tensor, nn
 from caig.artifacts import to_json
 from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
-from caig.models.hub import Dtype, fingerprint, resolve
-from caig.models.mllm import encode, load_mllm, save_mllm
+from caig.models.adapters import load_adapted, save_adapter
+from caig.models.hub import Dtype, resolve
+from caig.models.mllm import encode, save_mllm
+from caig.models.mllm.reading import core, positions_of
 from caig.types import Pixels, Product, Score
 
 HEADS = "reward_head.safetensors"
@@ -44,11 +46,12 @@ CALIBRATION = "reward.json"
 GREY = 127  # of the letterbox's bars
 NORMAL_95 = 1.96
 BATCH = 32  # sequences a pass
+FIRST_LOG_SLOPE = math.log(0.1)  # a logit of 1 is about a tenth of log CTR at some thousand impressions
 
 Form = Literal["siamese", "joint"]
 Layout = Literal["slots", "left-right"]
 HEAD_WIDTHS: Final = {
-    "siamese": {"utility": 1, "log_ctr": 1},  # `utility` is as wide as the ensemble
+    "siamese": {"utility": 1},  # or as wide as the ensemble
     "joint": {"classification": 2, "regression": 2},
 }
 Floats = NDArray[np.float64]
@@ -93,11 +96,11 @@ class Calibration:
 
 
 class RewardNetwork(nn.Module):
-    """A multimodal language model with two linear heads on its last token's hidden state.
+    """A multimodal language model with linear heads on its last token's hidden state.
 
-    Siamese: `utility` is an ensemble of `members` Linear(d, 1), each trained on products weighted at random, whose spread
-    tells how sure their mean is; `log_ctr` shapes the shared features in training (L_Point). Served CTRs come from the
-    utility, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
+    Siamese: `utility` is an ensemble of `members` Linear(d, 1), each trained on products weighted at random, whose
+    spread tells how sure their mean is. Relative log CTR is the utility times exp(`log_slope`), which is learned: one
+    output for both losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
     """
 
     def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1) -> None:
@@ -106,12 +109,17 @@ class RewardNetwork(nn.Module):
         self.form = form
         widths = HEAD_WIDTHS[form] | ({"utility": members} if form == "siamese" else {})
         self.heads = nn.ModuleDict({name: nn.Linear(width, outputs) for name, outputs in widths.items()})
+        self.log_slope = nn.Parameter(torch.tensor(FIRST_LOG_SLOPE))
 
-    def forward(self, inputs: Any) -> tuple[Tensor, Tensor]:
-        """Both heads' outputs, f32[B, outputs] each, for B left-padded sequences."""
-        hidden = self.backbone.model(**inputs, use_cache=False).last_hidden_state[:, -1].float()
-        first, second = (head(hidden) for head in self.heads.values())
-        return first, second
+    def forward(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Every head's outputs, f32[B, outputs] each, for B left-padded sequences."""
+        hidden = self.hidden(inputs)
+        return tuple(head(hidden) for head in self.heads.values())
+
+    def hidden(self, inputs: Any) -> Tensor:
+        """The last token's hidden state, f32[B, d]."""
+        output = core(self.backbone)(**inputs, position_ids=positions_of(self.backbone, inputs), use_cache=False)
+        return output.last_hidden_state[:, -1].float()
 
 
 class RewardModel:
@@ -125,12 +133,15 @@ class RewardModel:
     def from_pretrained(
         cls, name: str = "embedded", *, device: str | None = None, dtype: Dtype | None = None
     ) -> RewardModel:
-        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken."""
+        """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, bf16 on GPU; CheckpointError if broken.
+
+        A LoRA's folder loads together with the checkpoint under it.
+        """
         folder = resolve(name, "reward")
         calibration = _read_calibration(folder / CALIBRATION)
-        backbone, processor = load_mllm(folder, device, dtype=dtype)
+        backbone, processor, mark = load_adapted(name, "reward", device, dtype=dtype)
         model = cls(_load_network(backbone, calibration.form, folder / HEADS), processor, calibration, name=name)
-        model.fingerprint = fingerprint(folder)
+        model.fingerprint = mark
         return model
 
     def score(self, product: Product, images: Sequence[Pixels], *, ids: Sequence[str]) -> list[Score]:
@@ -201,12 +212,12 @@ def win_probabilities(scores: Sequence[Score]) -> Floats:
     return np.where(gap >= 0, favourite, 1 - favourite)
 
 
-def letterbox(image: Pixels, side: int) -> Pixels:
-    """`image` u8[H, W, 3] on a grey square u8[side, side, 3]: centred, aspect ratio kept, resized with antialiasing."""
+def letterbox(image: Pixels, side: int, *, bars: int = GREY) -> Pixels:
+    """`image` u8[H, W, 3] on a `bars`-grey square u8[side, side, 3]: centred, aspect ratio kept, antialiased."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    square = Image.new("RGB", (side, side), (GREY, GREY, GREY))
+    square = Image.new("RGB", (side, side), (bars, bars, bars))
     resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     square.paste(resized, ((side - size[0]) // 2, (side - size[1]) // 2))
     return np.asarray(square)
@@ -223,8 +234,11 @@ def width_of(backbone: Any) -> int:
 
 
 def save_reward(network: RewardNetwork, processor: Any, calibration: Calibration, folder: Path) -> None:
-    """Write a checkpoint that `RewardModel.from_pretrained` reads: backbone as fp16, heads as fp32."""
-    save_mllm(network.backbone, processor, folder)
+    """Write a checkpoint that `RewardModel.from_pretrained` reads, as fp16: the backbone, or the LoRA on it alone."""
+    if getattr(network.backbone, "peft_config", None):
+        save_adapter(network.backbone, folder)
+    else:
+        save_mllm(network.backbone, processor, folder)
     heads = {name: value.detach().float().cpu().contiguous() for name, value in network.heads.state_dict().items()}
     save_file({name: value.half() for name, value in heads.items()}, folder / HEADS)
     (folder / CALIBRATION).write_text(to_json(asdict(calibration), indent=2) + "\n", encoding="utf-8")

@@ -26,9 +26,9 @@ from caig.artifacts import content_hash, published_folder, read_json_lines, reco
 from caig.data.catalog import RejectedRow, folder_name
 from caig.errors import CaigError, InputError
 from caig.evaluation.gallery import count, ctr_name, percent, percent_range
-from caig.pipeline import check_count, lay_out, read_cutout
+from caig.pipeline import ROLLS, check_count, check_direction, check_rolls, lay_out, read_cutout
 from caig.recipes.generate_report import MANIFEST, Report, check_out, thumbnail, write_report
-from caig.types import LayerFormat, Pixels, Placement, Product, RankedAd, Size
+from caig.types import Creative, Direction, LayerFormat, Pixels, Placement, Product, RankedAd, Size
 
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 Line = Mapping[str, Any]
@@ -44,7 +44,9 @@ class Config:
         n: ads per product
         size: width and height in pixels, 64 to 2048 each
         seed: the same seed gives the same ads
-        placement: where the product stands
+        placement: where the product stands; None: as is usual for the format
+        rolls: times that an ad is painted at most until it keeps its promises
+        direction: what is asked of the pictures: theme, negatives, space for copy, palette
         format: file format of the ads; webp and jpeg are lossy
         quality: of webp and jpeg, 1 to 100
         digital_source_type: IPTC term in the pictures' metadata
@@ -55,7 +57,9 @@ class Config:
     n: int = 4
     size: Size = (1024, 1024)
     seed: int = 0
-    placement: Placement = Placement()
+    placement: Placement | None = None
+    rolls: int = ROLLS
+    direction: Direction = Direction()
     format: Literal["png", "webp", "jpeg"] = "png"
     quality: int = 92
     digital_source_type: Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"] = (
@@ -65,6 +69,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check_count(self.n)
+        check_rolls(self.rolls)
+        check_direction(self.direction, self.n)
         if self.layers:
             from caig.imaging.layered import check_layer_format
 
@@ -86,7 +92,17 @@ class Pipeline(Protocol):
         """Role -> name and fingerprint of each model."""
         ...
 
-    def generate(self, product: Product, *, n: int, size: Size, seed: int, placement: Placement) -> Sequence[RankedAd]:
+    def generate(
+        self,
+        product: Product,
+        *,
+        n: int,
+        size: Size,
+        seed: int,
+        placement: Placement | None,
+        rolls: int,
+        direction: Direction,
+    ) -> Sequence[RankedAd]:
         """Return `n` ads of `product`, rank 1 first."""
         ...
 
@@ -164,7 +180,8 @@ def make(config: Config, pipeline: Pipeline, product: Product, key: str) -> list
     """
     target = _folder(config, product)
     _check_folder(product, target)
-    ads = pipeline.generate(product, n=config.n, size=config.size, seed=config.seed, placement=config.placement)
+    asked = {name: getattr(config, name) for name in ("n", "size", "seed", "placement", "rolls", "direction")}
+    ads = pipeline.generate(product, **asked)
     core = None if config.format == "png" else _core(config, pipeline, product)
     shared = {"job": key, "models": pipeline.models(), "caig_version": __version__}
     with published_folder(target) as folder:
@@ -196,14 +213,28 @@ def _write_ad(
         "description": creative.description.text,
         "description_author": creative.description.author,
         "description_seed": creative.description.seed,
+        "negative": creative.description.negative,
+        "theme": config.direction.theme,
+        "clear": config.direction.clear,
+        "like": config.direction.like and config.direction.like.creative_id,
         "seed": creative.seed,
+        "palette": creative.palette,
         "size": creative.image.shape[1::-1],
         "placement": creative.placement,
         "digital_source_type": config.digital_source_type,
         "predicted_ctr": _predicted(ad),
         "fidelity": replace(creative.fidelity, psnr=None if core is None else _psnr(creative.image, data, core)),
+        "promises": _promises(creative),
         "seconds": {stage: round(seconds, 3) for stage, seconds in ad.seconds.items()},
     }
+
+
+def _promises(creative: Creative) -> dict[str, Any]:
+    """What the ad breaks, how often it was painted, and what was measured on each painting, with the limits."""
+    from caig.imaging.promises import LIMITS
+
+    tries = [{"seed": one.seed, **vars(one.fidelity)} for one in creative.tries]
+    return {"broken": creative.fidelity.broken, "rolls": len(tries), "limits": LIMITS, "tries": tries}
 
 
 def _write_layers(config: Config, ad: RankedAd, folder: Path) -> str | None:
@@ -223,7 +254,8 @@ def _core(config: Config, pipeline: Pipeline, product: Product) -> Core:
     """Return which pixels of the product's ads are the photo's own."""
     from caig.imaging.compositing import core_mask
 
-    return core_mask(lay_out(read_cutout(product, pipeline.cutout), config.size, config.placement).product)
+    cutout = read_cutout(product, pipeline.cutout)
+    return core_mask(lay_out(cutout, config.size, config.placement, config.direction.clear).product)
 
 
 def _psnr(image: Pixels, data: bytes, core: Core) -> float:
@@ -329,7 +361,17 @@ def _outcome(lines: Sequence[Line]) -> str:
         return f"failed: {lines[0]['reason']}"
     best = lines[0]["predicted_ctr"]
     interval = percent_range(best["low"], best["high"])
-    return f"{count(len(lines), 'ad')}, best {best['name']} {percent(best['value'])} ({interval})"
+    return f"{count(len(lines), 'ad')}, best {best['name']} {percent(best['value'])} ({interval}){_kept(lines)}"
+
+
+def _kept(lines: Sequence[Line]) -> str:
+    """What was painted again and what stays broken, or nothing."""
+    again = sum(line["promises"]["rolls"] > 1 for line in lines)
+    broken = [line["promises"]["broken"] for line in lines if line["promises"]["broken"]]
+    names = ", ".join(dict.fromkeys(name for one in broken for name in one))
+    parts = [f"{count(again, 'ad')} painted again"] if again else []
+    parts += [f"{len(broken)} still with: {names}"] if broken else []
+    return "".join(f", {part}" for part in parts)
 
 
 def duration(seconds: float) -> str:

@@ -131,7 +131,15 @@ def _ad_card(out: Path, line: Mapping[str, Any], side: int) -> gallery.AdCard:
         ctr=ctr["value"],
         low=ctr["low"],
         high=ctr["high"],
+        note=_note(line["promises"]),
     )
+
+
+def _note(promises: Mapping[str, Any]) -> str:
+    """How often the ad was painted and what it still breaks; nothing when the first painting kept every promise."""
+    rolls = f"painted {promises['rolls']} times" if promises["rolls"] > 1 else ""
+    broken = f"still: {', '.join(promises['broken'])}" if promises["broken"] else ""
+    return "; ".join(filter(None, [rolls, broken]))
 
 
 def _failure_card(line: Mapping[str, Any]) -> gallery.FailureCard:

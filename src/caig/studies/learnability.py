@@ -91,16 +91,20 @@ def penalties(width: int) -> Floats:
     return np.concatenate([np.full(len(NAMES), shared), [1.0], np.full(width - len(NAMES) - 1, own)])
 
 
-def fit_oracle(seen: Floats, owner: NDArray[np.str_], clicks: Floats, shown: Floats) -> Floats:
+def fit_oracle(
+    seen: Floats, owner: NDArray[np.str_], clicks: Floats, shown: Floats, penalty: Floats | None = None
+) -> Floats:
     """Weights f64[F] with the greatest penalised likelihood of which of a product's pictures each click fell on.
 
     Args:
         seen: features f64[N, F]
         owner: product of each picture, sorted
+        penalty: inverse prior variances f64[F]; None: what the oracle knows of them
     """
     from scipy.optimize import minimize
 
-    (starts, sizes), penalty = runs_of(owner), penalties(seen.shape[1])
+    starts, sizes = runs_of(owner)
+    penalty = penalties(seen.shape[1]) if penalty is None else penalty
     total = np.repeat(np.add.reduceat(clicks, starts), sizes)
 
     def loss(weights: Floats) -> tuple[float, Floats]:

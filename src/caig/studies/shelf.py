@@ -16,15 +16,20 @@ from caig.types import Product
 
 def ad_of(scene: SceneRecord) -> Ad:
     """Measure one scene; its product's mask is the neutral pass's alpha. InputError names a scene without product."""
-    about = scene.product
-    product = Product(
-        id=about["id"], title=about["title"], category=about["category"], attributes={"price": about["price"]}
-    )
+    mask = scene.cutout()[..., 3].astype(np.float32) / 255
     try:
-        return Ad.of(scene.id, scene.image(), scene.cutout()[..., 3].astype(np.float32) / 255, product)
+        return Ad.of(scene.id, scene.image(), mask, product_on_shelf(scene))
     except InputError as error:
         hint = "Render the scene again."
         raise InputError(f"scene {scene.id}", expected=error.expected, got=error.got, next_step=hint) from error
+
+
+def product_on_shelf(scene: SceneRecord) -> Product:
+    """The scene's product as the shop knows it."""
+    about = scene.product
+    return Product(
+        id=about["id"], title=about["title"], category=about["category"], attributes={"price": about["price"]}
+    )
 
 
 def read_ads(scenes: Path) -> list[Ad]:

@@ -76,8 +76,7 @@ def encode_answers(processor: Any, answers: Sequence[str]) -> tuple[Tensor, Tens
     """
     rows = [_answer_tokens(processor, answer) for answer in answers]
     length = max(map(len, rows))
-    padding = processor.tokenizer.pad_token_id or 0
-    tokens = [row + [padding] * (length - len(row)) for row in rows]
+    tokens = [row + [processor.tokenizer.pad_token_id] * (length - len(row)) for row in rows]
     mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
     return torch.tensor(tokens), torch.tensor(mask)
 
@@ -139,8 +138,9 @@ def _user_turn(text: str, images: int) -> dict[str, Any]:
 
 
 def _render(processor: Any, turns: Sequence[Any], *, add_generation_prompt: bool = False) -> str:
-    try:
-        return processor.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False)
+    options = {"chat_template": processor.chat_template, "add_generation_prompt": add_generation_prompt}
+    try:  # through the tokenizer: some processors look at their video part on the way
+        return processor.tokenizer.apply_chat_template(turns, tokenize=False, **options)
     except ValueError as error:
         raise CheckpointError(
             "chat template",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import is_torchvision_available
 from transformers.utils.logging import disable_progress_bar
 
 from caig.errors import CheckpointError, InputError, MissingExtraError
@@ -22,6 +22,7 @@ from caig.errors import CheckpointError, InputError, MissingExtraError
 log = logging.getLogger(__name__)
 # "local_files_only" and no remote code, spelled out: where it is left open transformers asks on the terminal.
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+VIDEO = "video_preprocessor_config.json"
 NOT_QUANTIZED = [r"model\.(?!language_model\.).+", "lm_head"]  # all but the language model
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -58,7 +59,7 @@ def load_mllm(
         raise _broken(folder, f"no weights for {', '.join(sorted(found['missing_keys'])[:3])}")
     if model.config.is_encoder_decoder:
         raise _broken(folder, f"an encoder-decoder, {type(model).__name__}")
-    _limit(processor, model)
+    _complete(processor.tokenizer, model.config.get_text_config())
     if checkpointing:
         model.activation_checkpointing_enable()
     log.debug("%s: %s on %s, %s", folder, type(model).__name__, device, "4-bit" if four_bit else str(model.dtype)[6:])
@@ -75,11 +76,11 @@ def choose_dtype(device: str, name: str | None = None) -> torch.dtype:
 
 
 def load_processor(folder: Path) -> Any:
-    """The checkpoint's processor. Where torchvision is missing its video part, which needs it, is left out."""
+    """The checkpoint's processor for pictures and words. A video part is left out: it needs torchvision."""
     kind = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, **LOCAL)), None)
-    if kind is None or "video_processor" not in kind.get_attributes() or is_torchvision_available():
+    if kind is None or "video_processor" not in kind.get_attributes():
         return AutoProcessor.from_pretrained(folder, **LOCAL)
-    return _without_video(kind).from_pretrained(folder, **LOCAL)
+    return _without_video(kind, folder).from_pretrained(folder, **LOCAL)
 
 
 def save_mllm(model: Any, processor: Any, folder: Path) -> None:
@@ -89,23 +90,41 @@ def save_mllm(model: Any, processor: Any, folder: Path) -> None:
     processor.save_pretrained(folder)
 
 
-def _without_video(kind: Any) -> Any:
+def _without_video(kind: Any, folder: Path) -> Any:
     """The processor class `kind`, of the same name, for tokenizer and image processor alone.
 
-    transformers reads from the signature of `__init__` which parts to load and to save.
+    The video part's settings are saved along, for those who load the saved folder with transformers itself.
     """
 
-    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **rest: Any):
-        kind.__init__(self, image_processor, tokenizer, None, chat_template=chat_template, **rest)
+    def get_attributes(cls: Any) -> list[str]:
+        return [part for part in kind.get_attributes() if part != "video_processor"]
 
-    return type(kind.__name__, (kind,), {"__init__": __init__, "__module__": kind.__module__})
+    def arguments(cls: Any, *given: Any, **options: Any) -> list[Any]:
+        return [*kind._get_arguments_from_pretrained.__func__(cls, *given, **options), None]  # None: no video part
+
+    def save_pretrained(self: Any, save_directory: Path, **rest: Any) -> None:
+        kind.save_pretrained(self, save_directory, **rest)
+        if settings := _video_settings(folder):
+            (Path(save_directory) / VIDEO).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    parts = {"get_attributes": classmethod(get_attributes), "_get_arguments_from_pretrained": classmethod(arguments)}
+    own = {**parts, "save_pretrained": save_pretrained, "__module__": kind.__module__}
+    return type(kind.__name__, (kind,), own)
 
 
-def _limit(processor: Any, model: Any) -> None:
-    """Let the tokenizer know how long a prompt with its answer may be."""
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    tokenizer = processor.tokenizer
+def _video_settings(folder: Path) -> Any:
+    """Where transformers looks for them, in its order; the last are the image processor's, which it falls back on."""
+    files = [folder / name for name in ("processor_config.json", VIDEO, "preprocessor_config.json")]
+    first, *others = [json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for path in files]
+    return next(filter(None, (first.get("video_processor"), *others)), None)
+
+
+def _complete(tokenizer: Any, config: Any) -> None:
+    """What `encode` relies on: how long a prompt with its answer may be, and a token to pad with."""
+    positions = getattr(config, "max_position_embeddings", None)
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
+    if tokenizer.pad_token is None:  # masked wherever it stands
+        tokenizer.pad_token = tokenizer.eos_token
 
 
 def _four_bit(dtype: torch.dtype) -> Any:

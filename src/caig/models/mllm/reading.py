@@ -145,8 +145,8 @@ def positions_of(model: Any, inputs: Any) -> Tensor:
 def see(model: Any, inputs: Any) -> list[PictureFeatures]:
     """Features of the pictures in encoded prompts, in order: vision tower and projector, run once, without gradients.
 
-    A picture has the same features in every prompt, and under every LoRA on the language model. (Models that cut a
-    picture into tiles of their own tokens, as Idefics does, have an entry per tile.)
+    A picture has the same features in every prompt, and under every LoRA on the language model. (SmolVLM and Idefics,
+    whose pictures are tiles with words between them, give an entry a prompt: use all of a batch, in order.)
     """
     of_pictures = {key: value for key, value in inputs.items() if key not in OF_TOKENS}
     if not of_pictures:

@@ -15,19 +15,21 @@ import torch
 from numpy.typing import NDArray
 
 from caig.artifacts import published_folder, record_hash, to_json
-from caig.data.comparisons import agreement_if_known, effective_counts
+from caig.data.comparisons import agreement_if_known
 from caig.errors import CatalogError, CheckpointError
 from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean
+from caig.evaluation.ranking import ndcg, risk_coverage
 from caig.models.reward_model import Calibration, RewardModel, RewardNetwork, category_key, save_reward
 from caig.preference.losses import pairwise_cross_entropy
 from caig.recipes.reward import Config
-from caig.recipes.reward.samples import ProductClicks, Samples
+from caig.recipes.reward.samples import ProductClicks, Samples, read_log
 from caig.types import Estimate, Score
 
 TEMPERATURES = np.geomspace(0.05, 20, 241)
 LEAST_SLOPE = 1e-3  # CTR must rise with utility, even of a model that learned nothing
 LEAST_SPREAD = 0.02
 FP16_TOLERANCE = 0.05  # logits
+LARGEST_SIDE = 512  # of the pictures that a model of another kind is given
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +44,18 @@ class Judged:
     @property
     def utility(self) -> Floats:
         return np.array([score.utility for score in self.scores])
+
+    def doubt(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+        """f64[P]: how unsure the ensemble is of each pair's order: spread of the members' margins over their mean's
+        size.
+
+        Without an ensemble, minus the margin's size.
+        """
+        members = np.array([score.members for score in self.scores]).reshape(len(self.scores), -1)
+        margin = members[first] - members[second]
+        if members.shape[1] < 2:
+            return -np.abs(self.utility[first] - self.utility[second])
+        return margin.std(1) / np.maximum(np.abs(margin.mean(1)), 1e-9)
 
 
 def export(config: Config, network: RewardNetwork, processor: Any, samples: Samples, *, seconds: float) -> Path:
@@ -74,8 +88,24 @@ def export(config: Config, network: RewardNetwork, processor: Any, samples: Samp
     return folder
 
 
+def evaluate(
+    model: Any, data: Path, clicks: Path, *, catalog: Path | None = None, truth: Path | None = None
+) -> list[Estimate]:
+    """Metrics of any reward model on the log's held-out products; CatalogError when none has two usable pictures."""
+    calibration = getattr(model, "calibration", None)
+    samples = read_log(data, clicks, catalog, calibration.image_side if calibration else LARGEST_SIDE)
+    if not any(product.comparable for product in samples.test):
+        found = "\n".join(map(str, samples.rejected))
+        hint = "A seventh of the products is held out, by a hash of their ids: collect more."
+        wanted = "a held-out product with two pictures"
+        raise CatalogError(str(clicks), expected=wanted, got=found or "none", next_step=hint)
+    return measure(judge(model, samples.test), read_truth(truth))
+
+
 def bare_name(value: Any) -> Any:
-    """A path's last part alone: folders are the machine's business, not the model's."""
+    """A path's last part alone: folders are the machine's business, not the model's. JSON knows no infinity."""
+    if isinstance(value, tuple):
+        return [str(part) if part == math.inf else part for part in value]
     return Path(value).name if isinstance(value, Path) or (isinstance(value, str) and Path(value).is_dir()) else value
 
 
@@ -92,10 +122,12 @@ def uncalibrated(config: Config, side: int) -> Calibration:
         global_spread=1,
         calibrated_on=config.calibrated_on,
         image_side=side,
+        form=config.form,
+        layout=config.layout,
     )
 
 
-def judge(model: RewardModel, products: Sequence[ProductClicks]) -> list[Judged]:
+def judge(model: Any, products: Sequence[ProductClicks]) -> list[Judged]:
     """Score every picture of every product."""
     return [
         Judged(clicks=p, scores=model.score(p.product, p.pictures, ids=[c.creative_id for c in p.creatives]))
@@ -144,7 +176,7 @@ def fit_slope(utility: Sequence[Floats], judged: Sequence[Judged]) -> float:
     """Slope of log CTR on utility within products, weighted by clicks; at least `LEAST_SLOPE`."""
     above = below = 0.0
     for u, j in zip(utility, judged, strict=True):
-        weight = effective_counts(j.clicks.creatives)[0] + 0.5
+        weight = j.clicks.counts[0] + 0.5
         u, y = (x - np.average(x, weights=weight) for x in (u, j.clicks.log_ctr))
         above, below = above + (weight * u * y).sum(), below + (weight * u * u).sum()
     return max(LEAST_SLOPE, float(above / below)) if below else LEAST_SLOPE
@@ -157,7 +189,7 @@ def fit_offset(
     rest = np.concatenate(
         [j.clicks.log_ctr - rate - slope * u for u, j, rate in zip(utility, judged, log_rates, strict=True)]
     )
-    noise = np.concatenate([1 / (effective_counts(j.clicks.creatives)[0] + 0.5) for j in judged])
+    noise = np.concatenate([1 / (j.clicks.counts[0] + 0.5) for j in judged])
     return float(rest.mean()), math.sqrt(max(LEAST_SPREAD**2, float(rest.var() - noise.mean())))
 
 
@@ -166,7 +198,7 @@ def base_rates(products: Sequence[ProductClicks]) -> tuple[dict[str, float], flo
     totals: dict[str, Floats] = {}
     for product in products:
         key = category_key(product.product.category)
-        totals[key] = totals.get(key, np.zeros(2)) + np.array([x.sum() for x in effective_counts(product.creatives)])
+        totals[key] = totals.get(key, np.zeros(2)) + np.array([x.sum() for x in product.counts])
     clicks, impressions = sum(totals.values(), np.zeros(2))
     if not clicks:
         raise CatalogError("click log", expected="clicks", got="none on training products", next_step="Collect some.")
@@ -195,7 +227,8 @@ def measure(judged: Sequence[Judged], truth: Mapping[str, float] | None) -> list
     owner = [j.clicks.product.id for j, a, _ in pairs for _ in a]
     gap = np.concatenate([j.utility[a] - j.utility[b] for j, a, b in pairs])
     label = np.concatenate([j.clicks.better[a, b] for j, a, b in pairs])
-    observed = np.concatenate([observed_order(j.clicks)[a, b] for j, a, b in pairs])
+    observed = np.concatenate([j.clicks.observed[a, b] for j, a, b in pairs])
+    doubt = np.concatenate([j.doubt(a, b) for j, a, b in pairs])
     right, most = agreement(gap, observed), agreement_if_known(label, observed)
     chance = 1 / (1 + np.exp(-gap))
     metrics = [
@@ -203,15 +236,14 @@ def measure(judged: Sequence[Judged], truth: Mapping[str, float] | None) -> list
         mean("noise ceiling", most, owner),
         bootstrap("way from chance to the ceiling", way, owner, right, most),
         bootstrap("calibration error against soft labels", calibration_error, owner, chance, label),
+        bootstrap("error rate of the surest half of the pairs", surest_half, owner, doubt, right),
     ]
     return metrics if truth is None else metrics + measure_truth(judged, truth, owner, gap, observed)
 
 
-def observed_order(product: ProductClicks) -> Floats:
-    """f64[K, K]: 1 where the row's observed CTR is higher than the column's, 0 where lower, 0.5 for ties."""
-    clicks, impressions = effective_counts(product.creatives)
-    crossed = np.outer(clicks, impressions)
-    return 0.5 + 0.5 * np.sign(crossed - crossed.T)
+def surest_half(doubt: Floats, right: Floats) -> float:
+    """Error rate among the pairs of which the ensemble is surest (risk at a coverage of one half)."""
+    return float(risk_coverage(doubt, right, [0.5])[0])
 
 
 def measure_truth(
@@ -223,12 +255,14 @@ def measure_truth(
     order = np.concatenate([0.5 + 0.5 * np.sign(t[a] - t[b]) for t in true for a, b in [np.triu_indices(len(t), 1)]])
     inside = [s.low <= ctr <= s.high for j, t in both for s, ctr in zip(j.scores, t, strict=True)]
     shown = [j.clicks.product.id for j in judged for _ in j.scores]
+    products = [j.clicks.product.id for j in judged]
     tau = [kendall_tau(j.utility, t) for j, t in both]
     return [
         mean("accuracy against the true order", agreement(gap, order), owner),
         mean("true order against the observed one", agreement(order - 0.5, observed), owner),
         bootstrap("calibration error against the true order", calibration_error, owner, 1 / (1 + np.exp(-gap)), order),
-        mean("Kendall tau per product, true CTR", tau, [j.clicks.product.id for j in judged]),
+        mean("Kendall tau per product, true CTR", tau, products),
+        mean("NDCG per product, true CTR", [ndcg(j.utility, t / t.max()) for j, t in both], products),
         mean("share of true CTRs in their 95 % interval", inside, shown),
     ]
 

@@ -7,9 +7,11 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +24,18 @@ from caig.data.clicks import EXAMPLES, ClickLog, CreativeClicks, Rejection, read
 from caig.data.comparisons import Pairs, compare, effective_counts, split
 from caig.data.images import find_image
 from caig.data.scenes import read_products
-from caig.data.templates import ABOUT_ONE, instruct
+from caig.data.templates import QUESTIONS, instruct
 from caig.errors import CatalogError, ImageError
+from caig.models.mllm import BackboneSize
 from caig.models.reward_model import letterbox
 from caig.recipes.reward import Config
+from caig.seeding import seed_for
 from caig.types import Pixels, Product
 
+# A fresh backbone: 2.2 M parameters. 128 pixels are enough for whatever shoppers were found to look at (docs/LOG.md).
+SIZE = BackboneSize(
+    tower="levit", patch=32, vision_width=256, vision_layers=2, width=192, layers=2, vocabulary=1500, initializer=0.06
+)
 MODEL_VARIANCE = 0.04  # of log CTR, beside the sampling variance 1 / clicks: no picture may outweigh all others
 NO_PICTURE = "image: expected a picture that can be read. Correct the files."
 NO_PRODUCT = "product_id: expected a product of the catalogue, got another. Add it there."
@@ -46,11 +54,36 @@ class ProductClicks:
     def comparable(self) -> bool:
         return len(self.creatives) > 1
 
+    @cached_property
+    def counts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Effective (clicks, impressions), f64[K] each."""
+        return effective_counts(self.creatives)
+
     @property
     def log_ctr(self) -> NDArray[np.float64]:
         """f64[K]: log((clicks + 1/2) / (impressions + 1))."""
-        clicks, impressions = effective_counts(self.creatives)
+        clicks, impressions = self.counts
         return np.log((clicks + 0.5) / (impressions + 1))
+
+    @property
+    def observed(self) -> NDArray[np.float64]:
+        """f64[K, K]: 1 where the row's observed CTR is higher than the column's, 0 where lower, 0.5 for ties."""
+        clicks, impressions = self.counts
+        crossed = np.outer(clicks, impressions)
+        return 0.5 + 0.5 * np.sign(crossed - crossed.T)
+
+    def pairs(self, config: Config) -> list[tuple[int, int]]:
+        """The pairs that `config` lets training see; with hard labels, ties say nothing and are left out."""
+        clicks, impressions = self.counts
+        rate, (least, most) = clicks / np.maximum(impressions, 1e-9), config.ratio
+        pairs = []
+        for a, b in combinations(range(len(self.creatives)), 2):
+            low, high = sorted((rate[a], rate[b]))
+            inside = least * low <= high and (most == np.inf or high <= most * low)
+            shown = min(self.creatives[k].counts.impressions for k in (a, b)) > config.more_than
+            if inside and shown and not (config.labels == "hard" and low == high):
+                pairs.append((a, b))
+        return pairs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,16 +98,20 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """N pictures with their texts, and P pairs of pictures of one product."""
+    """N pictures with their texts, and P pairs of pictures of one product, of J products."""
 
     texts: list[str]
     pictures: list[Pixels]
     first: Tensor  # i64[P] index of the pair's first picture
     second: Tensor  # i64[P]
-    label: Tensor  # f32[P] P(first truly better | counts)
+    label: Tensor  # f32[P] P(first truly better | counts), or the observed order
     product: Tensor  # i64[N]
+    clicks: Tensor  # f32[N], effective
+    impressions: Tensor  # f32[N]
     log_ctr: Tensor  # f32[N]
     weight: Tensor  # f32[N] precision of log_ctr
+    votes: Tensor  # f32[J, members] weight of each product for each member of the ensemble
+    seed: int  # that drew it, and draws what is left out of it
 
     def to(self, device: torch.device) -> Batch:
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -87,43 +124,44 @@ def read_samples(config: Config, side: int) -> Samples:
     Raises:
         CatalogError: the log or the catalogue is broken, or no training product has two usable pictures.
     """
-    log = read_clicks(config.clicks, images=[config.data])
-    products = read_titles(config)
-    beside = config.clicks if config.clicks.is_dir() else config.clicks.parent
-    pictures, unreadable = read_pictures(log, [config.data, beside], side)
-    unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in log.creatives if c.product_id not in products]
-    rejected = (*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown))
-    write_json_lines(config.out / "rejected.jsonl", rejected)
-    kept = [c for c in log.creatives if c.creative_id in pictures and c.product_id in products]
-    read = product_clicks(compare(kept), products, pictures) if kept else []
-    parts = {part: [p for p in read if split(p.product.id) == part] for part in ("train", "validation", "test")}
-    if not any(product.comparable for product in parts["train"]):
+    samples = read_log(config.data, config.clicks, config.catalog, side)
+    write_json_lines(config.out / "rejected.jsonl", samples.rejected)
+    if not any(product.comparable for product in samples.train):
         raise CatalogError(
             str(config.clicks),
             expected="a training product with two usable pictures",
-            got=f"none among {len(log.creatives)} creatives",
+            got="none",
             next_step=f"See {config.out / 'rejected.jsonl'}.",
         )
+    return samples
+
+
+def read_log(data: Path, clicks: Path, catalog: Path | None, side: int) -> Samples:
+    """The log's products by split, with their pictures letterboxed to `side`; see `Config` for the paths."""
+    log, products = read_clicks(clicks, images=[data]), read_titles(data, catalog)
+    beside = clicks if clicks.is_dir() else clicks.parent
+    pictures, unreadable = read_pictures(log, [data, beside], side)
+    unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in log.creatives if c.product_id not in products]
+    kept = [c for c in log.creatives if c.creative_id in pictures and c.product_id in products]
+    read = product_clicks(compare(kept), products, pictures) if kept else []
+    parts = {part: [p for p in read if split(p.product.id) == part] for part in ("train", "validation", "test")}
+    rejected = (*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown))
     return Samples(**parts, rejected=rejected)
 
 
-def read_titles(config: Config) -> Mapping[str, Product]:
+def read_titles(data: Path, catalog: Path | None) -> Mapping[str, Product]:
     """Products by id, from the catalogue or from `data`/products.tar."""
-    if config.catalog is not None:
+    if catalog is not None:
         from caig.data.catalog import read_catalog
 
-        return {product.id: product for product in read_catalog(config.catalog).products}
-    named = ("brand", "color", "tags", "price")
-    records = (product.record for product in read_products(config.data))
-    return {
-        record["id"]: Product(
-            id=record["id"],
-            title=record["title"],
-            category=record["category"],
-            attributes={name: record[name] for name in named if name in record},
-        )
-        for record in records
-    }
+        return {product.id: product for product in read_catalog(catalog).products}
+    return {product.id: product for product in map(product_of, (item.record for item in read_products(data)))}
+
+
+def product_of(record: Mapping[str, Any]) -> Product:
+    """A rendered product in the words that a catalogue has of it."""
+    told = {name: record[name] for name in ("brand", "color", "tags", "price") if name in record}
+    return Product(id=record["id"], title=record["title"], category=record["category"], attributes=told)
 
 
 def read_pictures(log: ClickLog, folders: Sequence[Path], side: int) -> tuple[dict[str, Pixels], list[str]]:
@@ -141,39 +179,72 @@ def read_pictures(log: ClickLog, folders: Sequence[Path], side: int) -> tuple[di
 
 def tokenizer_texts(config: Config) -> list[str]:
     """Texts from which a fresh backbone's vocabulary is made: every training product in some of the questions."""
-    products = [product for name, product in sorted(read_titles(config).items()) if split(name) == "train"]
-    return [instruct(product, number % len(ABOUT_ONE)) for number, product in enumerate(products)]
+    products = [
+        product for name, product in sorted(read_titles(config.data, config.catalog).items()) if split(name) == "train"
+    ]
+    asked = QUESTIONS[config.form]
+    return [instruct(product, number % len(asked), of=config.form) for number, product in enumerate(products)]
 
 
 def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> Batch:
-    """Draw products in proportion to their number of pictures, then pictures, mirroring and words of each.
+    """Draw products in proportion to their number of pictures, then pictures, their order, mirroring and words.
 
-    Mirroring keeps the label; changes of colour would not, and are never made.
+    Mirroring keeps the label; changes of colour would not, and are never made. CatalogError without a usable pair.
     """
     rng = Random(seed)
-    comparable = [product for product in products if product.comparable]
-    drawn = rng.choices(comparable, weights=[len(p.creatives) for p in comparable], k=config.products)
-    texts, pictures, owner, log_ctr, weight, pairs = [], [], [], [], [], []
-    for number, product in enumerate(drawn):
-        chosen = rng.sample(range(len(product.creatives)), min(config.pictures, len(product.creatives)))
-        start, clicks = len(pictures), effective_counts(product.creatives)[0]
-        pairs += [(start + i, start + j, product.better[a, b]) for (i, a), (j, b) in combinations(enumerate(chosen), 2)]
-        texts += [_words(product.product, config.attribute_dropout, rng)] * len(chosen)
+    usable = [(product, pairs) for product in products if (pairs := product.pairs(config))]
+    if not usable:
+        got = f"none among {len(products)} products"
+        raise CatalogError(
+            "pairs", expected="one within the filter", got=got, next_step="Loosen --ratio or --more-than."
+        )
+    drawn = rng.choices(usable, weights=[len(product.creatives) for product, _ in usable], k=config.products)
+    texts, pictures, columns, pairs = [], [], [], []
+    for number, (product, allowed) in enumerate(drawn):
+        chosen, start = _choose(product, allowed, config.pictures, rng), len(pictures)
+        label = product.better if config.labels == "soft" else product.observed
+        known = set(allowed)
+        for (i, a), (j, b) in combinations(enumerate(chosen), 2):
+            if (min(a, b), max(a, b)) in known:
+                pairs.append((start + i, start + j, label[a, b]))
+        texts += [_words(product.product, config, rng)] * len(chosen)
         pictures += [_perhaps_mirrored(product.pictures[index], rng) for index in chosen]
-        owner += [number] * len(chosen)
-        log_ctr += product.log_ctr[chosen].tolist()
-        weight += (1 / (1 / (clicks[chosen] + 0.5) + MODEL_VARIANCE)).tolist()
+        clicks, impressions = (own[chosen] for own in product.counts)
+        weight = 1 / (1 / (clicks + 0.5) + MODEL_VARIANCE)
+        columns.append((np.full(len(chosen), number), clicks, impressions, product.log_ctr[chosen], weight))
     first, second, label = zip(*pairs, strict=True)
+    owner, *numbers = (torch.from_numpy(np.concatenate(column)) for column in zip(*columns, strict=True))
+    clicks, impressions, log_ctr, weight = (column.float() for column in numbers)
     return Batch(
         texts=texts,
         pictures=pictures,
         first=torch.tensor(first),
         second=torch.tensor(second),
         label=torch.tensor(label, dtype=torch.float32),
-        product=torch.tensor(owner),
-        log_ctr=torch.tensor(log_ctr),
-        weight=torch.tensor(weight),
+        product=owner,
+        clicks=clicks,
+        impressions=impressions,
+        log_ctr=log_ctr,
+        weight=weight,
+        votes=torch.tensor([votes_of(product.product.id, config) for product, _ in drawn]),
+        seed=seed,
     )
+
+
+def votes_of(product_id: str, config: Config) -> list[float]:
+    """How much `product_id` weighs for each member of the ensemble: exponential draws, the Bayesian bootstrap (Rubin
+    1981). A single member weighs all alike."""
+    if config.members == 1:
+        return [1.0]
+    return [Random(seed_for(config.seed, "vote", product_id, k)).expovariate(1.0) for k in range(config.members)]
+
+
+def _choose(product: ProductClicks, pairs: Sequence[tuple[int, int]], count: int, rng: Random) -> list[int]:
+    """`count` pictures (or all) in random order, the two of one of `pairs` among them."""
+    pair = rng.choice(pairs)
+    others = [k for k in range(len(product.creatives)) if k not in pair]
+    chosen = [*pair, *rng.sample(others, min(max(0, count - 2), len(others)))]
+    return rng.sample(chosen, len(chosen))
 
 
 def product_clicks(
@@ -218,9 +289,10 @@ def _read_picture(name: str, folders: Sequence[Path], archives: dict[Path, tarfi
         ) from error
 
 
-def _words(product: Product, dropout: float, rng: Random) -> str:
-    dropped = {name for name in ("category", *product.attributes) if rng.random() < dropout}
-    return instruct(product, rng.randrange(len(ABOUT_ONE)), without=dropped)
+def _words(product: Product, config: Config, rng: Random) -> str:
+    dropped = {name for name in ("category", *product.attributes) if rng.random() < config.attribute_dropout}
+    question = rng.randrange(len(QUESTIONS[config.form]))
+    return instruct(product, question, of=config.form, without=dropped | (set(config.without) & {"title"}))
 
 
 def _perhaps_mirrored(picture: Pixels, rng: Random) -> Pixels:

@@ -1,0 +1,126 @@
+"""One step of the reward recipe: what learns, how a batch's sequences are read, and their two losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caig.errors import InputError
+from caig.models.mllm import PictureFeatures, encode, see, with_features
+from caig.models.reward_model import GREY, RewardNetwork, together
+from caig.preference.losses import centred_log_ctr_error, click_share_error, pairwise_cross_entropy
+from caig.recipes.reward.samples import Batch
+from caig.seeding import seed_for
+from caig.types import Pixels
+
+if TYPE_CHECKING:
+    from caig.recipes.reward import Config
+
+LORA_RANK, LORA_ALPHA = 128, 256  # of the paper
+
+
+def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
+    """Freeze what `config.tune` leaves alone; the optimizer's groups of what learns, backbone and heads."""
+    backbone = network.backbone
+    if config.tune == "lora":
+        from caig.models.adapters import add_adapter
+
+        if config.backbone == "fresh":
+            hint = "Name one with --backbone, or tune the language model whole."
+            raise InputError("tune", expected="a checkpoint under the LoRA", got="a fresh one", next_step=hint)
+        seed = seed_for(config.seed, "adapter")
+        add_adapter(backbone, rank=LORA_RANK, alpha=LORA_ALPHA, dropout=0.0, base=config.backbone, seed=seed)
+    if config.tune == "language":
+        backbone.requires_grad_(False)
+        backbone.model.language_model.requires_grad_(True)
+    own = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    new = [*network.heads.parameters(), network.log_slope]
+    return [{"params": own, "initial_lr": config.lr}, {"params": new, "initial_lr": config.head_lr}]
+
+
+class Eyes:
+    """Encodes sequences. Unless the vision tower learns, each picture is seen once, alone, and its features kept, so
+    that they depend on nothing but the picture."""
+
+    def __init__(self, network: RewardNetwork, processor: Any, config: Config) -> None:
+        self.backbone, self.processor = network.backbone, processor
+        self.layout, self.blank, self.keeps = config.layout, "image" in config.without, config.tune != "full"
+        self.seen: dict[tuple[int, ...], PictureFeatures] = {}
+
+    def read(
+        self, texts: Sequence[str], rows: Sequence[Sequence[Pixels]], *, dropout: float = 0.0, seed: int = 0
+    ) -> Any:
+        """Model inputs for each text with its row of one picture or two.
+
+        `dropout` is the share of kept image tokens that are blanked, drawn from `seed`; none where pictures are not
+        kept.
+        """
+        rows = [[np.full_like(picture, GREY) for picture in row] for row in rows] if self.blank else rows
+        rows = [row if len(row) == 1 else together(*row, self.layout) for row in rows]
+        inputs = encode(self.processor, texts, rows, self.backbone.device)
+        if not self.keeps:
+            return inputs
+        draw = torch.Generator().manual_seed(seed)
+        seen = (self._see(picture) for picture in chain.from_iterable(rows))
+        return with_features(inputs, [blanked(features, dropout, draw) for features in seen])
+
+    def _see(self, picture: Pixels) -> PictureFeatures:
+        key = (hash(picture.tobytes()), *picture.shape)
+        if key not in self.seen:
+            was = self.backbone.training
+            self.seen[key] = see(self.backbone.eval(), encode(self.processor, [""], [picture], self.backbone.device))[0]
+            self.backbone.train(was)
+        return self.seen[key]
+
+
+def blanked(features: PictureFeatures, dropout: float, draw: torch.Generator) -> PictureFeatures:
+    """Set each token to 0 with chance `dropout`: what is left must do (PatchDropout, Liu et al. 2022)."""
+    if not dropout:
+        return features
+    left = (torch.rand(len(features.tokens), 1, generator=draw) >= dropout).to(features.tokens)
+    return PictureFeatures(tokens=features.tokens * left, deep=tuple(layer * left for layer in features.deep))
+
+
+def losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
+    """(L_CE over the batch's pairs, L_Point), scalars."""
+    return (siamese_losses if config.form == "siamese" else joint_losses)(network, eyes, batch, config)
+
+
+def siamese_losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
+    """Each picture once. Every member of the ensemble has losses of its own, products weighted by its `votes`."""
+    dropout = config.patch_dropout if network.training else 0.0
+    rows = [[picture] for picture in batch.pictures]
+    (utility,) = network(eyes.read(batch.texts, rows, dropout=dropout, seed=batch.seed))
+    b = batch.to(utility.device)
+    pairs, points = [], []
+    for own, votes in zip(utility.unbind(1), b.votes.unbind(1), strict=True):
+        weight = votes[b.product[b.first]]
+        pairs.append(pairwise_cross_entropy(own[b.first], own[b.second], b.label, weight=weight))
+        relative = own * network.log_slope.exp()
+        points.append(click_share_error(relative, b.clicks, b.impressions, b.product, weight=votes))
+    return torch.stack(pairs).mean(), torch.stack(points).mean()
+
+
+def joint_losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
+    """Each pair in one sequence, in the order given (which is random), or in both with the logit antisymmetrised.
+
+    L_Point is the squared error of the two log CTRs, centred within the sequence. The published code regresses CTRs.
+    """
+    orders = [(batch.first, batch.second), (batch.second, batch.first)][: 1 + config.both_orders]
+    left, right = (torch.cat(side) for side in zip(*orders, strict=True))
+    rows = [[batch.pictures[a], batch.pictures[b]] for a, b in zip(left.tolist(), right.tolist(), strict=True)]
+    dropout = config.patch_dropout if network.training else 0.0
+    texts = [batch.texts[a] for a in left.tolist()]
+    logits, regressed = network(eyes.read(texts, rows, dropout=dropout, seed=batch.seed))
+    b = batch.to(logits.device)
+    margin = (logits[:, 0] - logits[:, 1]).unflatten(0, (len(orders), -1))
+    margin = (margin[0] - margin[1]) / 2 if config.both_orders else margin[0]
+    pairs = pairwise_cross_entropy(margin, torch.zeros_like(margin), b.label)
+    shown = torch.stack([left, right], 1).to(logits.device).flatten()
+    sequence = torch.arange(len(left), device=logits.device).repeat_interleave(2)
+    return pairs, centred_log_ctr_error(regressed.flatten(), b.log_ctr[shown], sequence, weight=b.weight[shown])

@@ -1,0 +1,1 @@
+"""The click loop over HTTP: `caig serve` (extra `caig[service]`)."""

@@ -1,0 +1,155 @@
+"""The painter: a niced process of its own that takes jobs from the database, so that `decide` stays fast.
+
+A job asks for n new ads of a product, or for one with an edited description. The product's original photo becomes a
+creative too, laid out and judged like the others: campaigns show it as their control.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine
+
+from caig.artifacts import content_hash, record_hash
+from caig.errors import CaigError
+from caig.online.schema import open_database, products
+from caig.pipeline import AdPipeline, lay_out, read_cutout
+from caig.seeding import seed_for
+from caig.service import store
+from caig.service.uploads import Files
+from caig.types import Creative, Cutout, Description, Layers, Pixels, Placement, Product, Score, Size
+
+NICENESS = 15
+WAIT = 0.5  # seconds between two looks for work
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Painter:
+    """Turns jobs into creatives. When the process `parent` is gone it stops; the next painter does the job anew."""
+
+    engine: Engine
+    files: Files
+    pipeline: AdPipeline
+    parent: int
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the process that started this one still runs."""
+        return os.getppid() == self.parent
+
+    def work(self, job: store.Row) -> None:
+        """Do one job: every picture is stored before the job is done; what fails is told in the job."""
+        try:
+            self._paint(job)
+            store.set_job(self.engine, job["id"], status="done")
+        except CaigError as error:
+            store.set_job(self.engine, job["id"], status="failed", message=str(error))
+        except Exception as error:  # the next job may go well
+            store.set_job(self.engine, job["id"], status="failed", message=f"unexpected {type(error).__name__}")
+            print(f"painter: job {job['id']}: {error!r}", file=sys.stderr, flush=True)
+
+    def _paint(self, job: store.Row) -> None:
+        product, request = self._product(job["product_id"]), job["request"]
+        cutout = read_cutout(product, self.pipeline.cutout)
+        canvas = lay_out(cutout, (request["width"], request["height"]), Placement())
+        made: list[Creative] = []
+        for k, description in enumerate(self._descriptions(product, cutout, request)):
+            seed = seed_for(request["seed"], k)
+            made += self.pipeline.paint(product, canvas, [description], seed=seed)
+            store.set_job(self.engine, job["id"], done=k + 1)
+            if not self.wanted:
+                raise SystemExit("painter: its server is gone")
+        self._store(product, request, made)
+
+    def _product(self, id: str) -> Product:
+        row = store.get(self.engine, products, id)
+        assert row is not None  # a job's product is there: the database sees to it
+        mask = row["mask"] and self.files.path(row["mask"])
+        photo = self.files.path(row["photo"])
+        return Product(id=id, title=row["title"], category=row["category"], image=photo, mask=mask)
+
+    def _descriptions(self, product: Product, cutout: Cutout, request: store.Row) -> Sequence[Description]:
+        if request["description"] is None:
+            return self.pipeline.describe(product, cutout, n=request["n"], seed=request["seed"])
+        text = request["description"]
+        return [Description(product_id=product.id, text=text, author="user", seed=request["seed"])]
+
+    def _store(self, product: Product, request: store.Row, made: list[Creative]) -> None:
+        assert isinstance(product.image, Path)
+        original = original_ad(product.image, (request["width"], request["height"]))
+        pictures = [original, *(creative.image for creative in made)]
+        ids = [record_hash([product.id, content_hash(picture)]) for picture in pictures]
+        scores = self.pipeline.reward_model.score(product, pictures, ids=ids)
+        models = {role: dict(model) for role, model in self.pipeline.models().items()}
+        kind = "generated" if request["description"] is None else "edited"
+        rows = [self._row(product, original, scores[0], kind="original", models={"reward": models["reward"]})]
+        for creative, score in zip(made, scores[1:], strict=True):
+            facts = {"description": creative.description.text, "seed": creative.seed, "parent": request["parent"]}
+            row = self._row(product, creative.image, score, kind=kind, models=models, **facts)
+            rows.append(row | {"layers": self._layers(creative.layers)})
+        store.add_creatives(self.engine, rows)
+
+    def _row(self, product: Product, image: Pixels, score: Score, **facts: Any) -> store.Row:
+        from caig.imaging.writing import encode
+
+        row: store.Row = {
+            "id": score.creative_id,
+            "product_id": product.id,
+            "description": "",
+            "parent": None,
+            "layers": None,
+        }
+        row |= {"width": image.shape[1], "height": image.shape[0]}
+        row |= {"seed": 0, "locked": False, "created_at": store.now(), "file": self.files.save(encode(image), ".png")}
+        row |= {name: float(getattr(score, name)) for name in ("utility", "ctr", "low", "high")}
+        return {**row, "basis": score.basis, **facts}
+
+    def _layers(self, layers: Layers | None) -> str | None:
+        from caig.imaging.layered import encode_layers
+
+        return None if layers is None else self.files.save(encode_layers(layers, "ora"), ".ora")
+
+
+def original_ad(path: Path, size: Size) -> Pixels:
+    """The photo as it is, fitted into `size` (W, H) with white around it: the campaign's control, u8[H, W, 3]."""
+    from PIL import Image, ImageOps
+
+    from caig.imaging.reading import read_photo
+
+    photo = read_photo(path)
+    alpha = 1.0 if photo.alpha is None else photo.alpha[..., None]
+    on_white = np.round(photo.image * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.asarray(ImageOps.pad(Image.fromarray(on_white), size, color="white"))
+
+
+def run(url: str, folder: Path, names: Sequence[str]) -> None:
+    """Work until the process that started this one is gone; `names` are the prompt, background and reward model's."""
+    import torch
+
+    os.nice(NICENESS)
+    torch.set_num_threads(1)
+    parent, engine = os.getppid(), open_database(url)
+    prompt, background, reward = names
+    pipeline = AdPipeline.from_pretrained(prompt_model=prompt, background_model=background, reward_model=reward)
+    painter = Painter(engine=engine, files=Files(folder), pipeline=pipeline, parent=parent)
+    store.requeue(engine)
+    while painter.wanted:
+        job = store.claim_job(engine)
+        if job is None:
+            time.sleep(WAIT)
+        else:
+            painter.work(job)
+
+
+if __name__ == "__main__":
+    try:
+        run(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    except CaigError as error:  # e.g. a checkpoint that can't be loaded; /healthz tells that no painter runs
+        sys.exit(f"painter: {error}")

@@ -1,0 +1,128 @@
+"""What the cells of `caig shop study rewards` show: accuracies beside the ceiling, differences, rankings, buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caig.evaluation.metrics import agreement, bootstrap, kendall_tau, mean
+from caig.evaluation.ranking import ndcg
+from caig.studies.learnability import way
+from caig.studies.rewards import (
+    ABLATIONS,
+    Config,
+    Shelf,
+    has_held_out_noun,
+    observed_pairs,
+    read_cell,
+)
+from caig.types import Estimate
+
+Floats = NDArray[np.float64]
+GAPS = ((1.0, 1.1), (1.1, 1.3), (1.3, 1.6), (1.6, np.inf))  # ratio of true CTRs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """One system's judgement of the test pairs of every world that has its cell; pairs pooled, clusters are
+    products."""
+
+    owner: list[str]
+    right: Floats  # f64[P] against the observed order
+    most: Floats  # f64[P] the same of the true order: its mean is the ceiling
+    ratio: Floats  # f64[P] true CTRs, higher over lower
+    new_noun: NDArray[np.bool_]  # bool[P]
+    tau: list[float]  # per product and world
+    ndcg: list[float]
+    product: list[str]  # of tau and ndcg
+
+
+def tables(config: Config, shelves: Sequence[Shelf]) -> list[Estimate | str]:
+    """Every estimate that the finished cells allow, then a line for each system that is missing in some world."""
+    judged = {system: judge(config, shelves, system) for system in config.systems}
+    found = {system: own for system, own in judged.items() if own is not None}
+    lines: list[Estimate | str] = []
+    for system, own in found.items():
+        lines += ladder(system, own)
+    if {"ours", "published"} <= found.keys():
+        lines.append(difference("ours less published", found["ours"], found["published"]))
+    lines += [
+        difference(f"{name} less ours", found[name], found["ours"])
+        for name in ABLATIONS
+        if name in found and "ours" in found and name not in ("ours", "published", "ours, 1,000 impressions")
+    ]
+    if "ours" in found:
+        lines += buckets(found["ours"])
+    missing = [f"not run: {system}" for system, own in judged.items() if own is None]
+    return lines + missing
+
+
+def judge(config: Config, shelves: Sequence[Shelf], system: str) -> Judged | None:
+    """None unless the system's cell is there for every world."""
+    cells = [read_cell(config, shelf.seed, system) for shelf in shelves]
+    if any(cell is None for cell in cells):
+        return None
+    impressions = ABLATIONS.get(system, {}).get("impressions")
+    parts = [_judge(shelf, np.array(cell["utility"]), impressions) for shelf, cell in zip(shelves, cells, strict=True)]
+    columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+    return Judged(
+        **{
+            name: np.concatenate(values) if isinstance(values[0], np.ndarray) else sum(values, [])
+            for name, values in columns.items()
+        }
+    )
+
+
+def _judge(shelf: Shelf, utility: Floats, impressions: int | None) -> Judged:
+    first, second, observed = observed_pairs(shelf, "test", impressions)
+    ctr = shelf.world.ctr(shelf.ads)
+    new = np.array([has_held_out_noun(shelf, ad) for ad in shelf.ads])
+    products = sorted({shelf.owner[row] for row in first})
+    rows = [np.flatnonzero(shelf.owner == product) for product in products]
+    high, low = np.maximum(ctr[first], ctr[second]), np.minimum(ctr[first], ctr[second])
+    return Judged(
+        owner=shelf.owner[first].tolist(),
+        right=agreement(utility[first] - utility[second], observed),
+        most=agreement(ctr[first] - ctr[second], observed),
+        ratio=high / low,
+        new_noun=new[first],
+        tau=[kendall_tau(utility[own], ctr[own]) for own in rows],
+        ndcg=[ndcg(utility[own], ctr[own] / ctr[own].max()) for own in rows],
+        product=products,
+    )
+
+
+def ladder(system: str, own: Judged) -> list[Estimate]:
+    """Accuracy, ceiling, way to it, and rankings per product of one system."""
+    return [
+        mean(f"{system}: pair accuracy", own.right, own.owner),
+        mean(f"{system}: ceiling", own.most, own.owner),
+        bootstrap(f"{system}: way from chance to the ceiling", way, own.owner, own.right, own.most),
+        mean(f"{system}: Kendall tau per product, true CTR", own.tau, own.product),
+        mean(f"{system}: NDCG per product, true CTR", own.ndcg, own.product),
+    ]
+
+
+def difference(name: str, one: Judged, other: Judged) -> Estimate:
+    """Accuracy of `one` less that of `other` on the same pairs."""
+    return mean(f"{name}: pair accuracy", one.right - other.right, one.owner)
+
+
+def buckets(own: Judged) -> list[Estimate]:
+    """Ours by true CTR gap, and on nouns that some training leaves out."""
+    kept: dict[str, Callable[[Judged], NDArray[np.bool_]]] = {
+        f"true CTR ratio {low:g} to {high:g}": lambda j, low=low, high=high: (j.ratio >= low) & (j.ratio < high)
+        for low, high in GAPS
+    }
+    kept["nouns of the held-out kind"] = lambda j: j.new_noun
+    lines = []
+    for name, choose in kept.items():
+        here = choose(own)
+        owner = [product for product, inside in zip(own.owner, here, strict=True) if inside]
+        if owner:
+            lines.append(mean(f"ours, {name}: pair accuracy", own.right[here], owner))
+            lines.append(mean(f"ours, {name}: ceiling", own.most[here], owner))
+    return lines

@@ -1,0 +1,347 @@
+"""How near to the noise ceiling do reward models come, and what is each part of ours worth?
+
+In each world the rendered scenes are shown to its shoppers, and every system learns from the clicks on the training
+products' pictures (split by product). It then ranks the pictures of held-out products:
+
+    chance        ties
+    statistics    conditional logit on mask-free statistics of the picture, shared and by category
+    oracle        the same on the shop's own features, as `learnability` fits them: an upper bound
+    cnn           a small convolutional ranker with a category embedding, from pixels (after VAM, Visual-aware Model)
+    published     the paper's recipe on our backbone: preset caig-published
+    ours          the reward recipe as it is; and with one thing changed (ABLATIONS)
+
+`out`/cells keeps each (world, system) once, so that a cut study goes on where it stopped and another system costs
+itself alone; `out`/tower is the backbone that all trained systems but the cnn start from, trained without clicks.
+Systems that train take the learning rate, of `lrs`, with the best validation accuracy, at the same number of steps and
+pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from caig.artifacts import to_json, write_atomic
+from caig.data.comparisons import split
+from caig.data.scenes import SceneRecord, read_scenes
+from caig.errors import InputError
+from caig.evaluation.metrics import agreement
+from caig.shop.shoppers import Ad, World
+from caig.shop.simulate import simulate, uniform
+from caig.studies.learnability import pairs_within
+from caig.studies.shelf import ad_of, product_on_shelf, write_log
+from caig.types import Estimate
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "published": {"preset": "caig-published"},
+    "ours": {},
+    "ours, point loss off": {"point_weight": 0.0},
+    "ours, attributes off": {"attribute_dropout": 1.0},
+    "ours, title blanked": {"without": ("title",), "attribute_dropout": 1.0},
+    "ours, image blanked": {"without": ("image",)},
+    "ours, hard labels": {"labels": "hard"},
+    "ours, joint, both orders": {"form": "joint", "products": 16, "pictures": 2, "point_weight": 0.5},
+    "ours, joint, one order": {
+        "form": "joint",
+        "products": 16,
+        "pictures": 2,
+        "point_weight": 0.5,
+        "both_orders": False,
+    },
+    "ours, whole network": {"tune": "full"},
+    "ours, 1,000 impressions": {"impressions": 1000},
+    "ours, held-out nouns": {"nouns": True},
+}
+CANDIDATES, RUNS = 16, 3
+SYSTEMS = ("chance", "statistics", "oracle", "cnn", *ABLATIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of `caig shop study rewards`."""
+
+    scenes: Path
+    """Folder of scene tars with products.tar."""
+    out: Path
+    """Where cells, logs and runs are kept; the same folder goes on."""
+    worlds: int = 3
+    seed: int = 100
+    """Of the first world; the others follow."""
+    impressions: int = 4000
+    """Per picture, on average."""
+    systems: tuple[str, ...] = SYSTEMS
+    lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
+    """Learning rates to choose from by validation."""
+    tower_steps: int = 1000
+    steps: int = 500
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shelf:
+    """One world's shop: its ads, sorted by product, and what was clicked."""
+
+    config: Config
+    seed: int
+    ads: Sequence[Ad]
+    scenes: Sequence[SceneRecord]
+
+    @cached_property
+    def world(self) -> World:
+        return World(self.seed)
+
+    @cached_property
+    def owner(self) -> NDArray[np.str_]:
+        return np.array([ad.product.id for ad in self.ads])
+
+    @cached_property
+    def part(self) -> NDArray[np.str_]:
+        """train, validation or test, of each ad."""
+        return np.array([split(ad.product.id) for ad in self.ads])
+
+    def clicks(self, impressions: int) -> tuple[Floats, Floats]:
+        """(clicks, impressions), f64[N] each, as in the log."""
+        table = pl.read_csv(self.log(impressions))
+        return table["clicks"].to_numpy().astype(np.float64), table["impressions"].to_numpy().astype(np.float64)
+
+    def log(self, impressions: int) -> Path:
+        """The log as `caig train reward` reads it, written once: one row per ad, in their order."""
+        out = self.config.out / "logs" / f"w{self.seed}-{impressions}.parquet"
+        creatives = out.with_name(f"{out.stem}-creatives.csv")
+        if not creatives.is_file():
+            log = simulate(self.world, self.ads, uniform, impressions * len(self.ads), seed=self.seed)
+            write_log(log, self.world, self.ads, self.scenes, out)
+            out.unlink()  # of use to nobody here, and large
+        return creatives
+
+
+def run(config: Config) -> list[Estimate | str]:
+    """Fill the cells that are missing, then say what all of them show, and which were left out."""
+    from caig.studies.reward_tables import tables
+
+    _check(config)
+    scenes = sorted(read_scenes(config.scenes), key=lambda scene: scene.product["id"])  # stable: by id within a product
+    ads = measured(config, scenes)
+    shelves = [Shelf(config=config, seed=config.seed + k, ads=ads, scenes=scenes) for k in range(config.worlds)]
+    for system in config.systems:  # a cut study has each finished system in every world
+        for shelf in shelves:
+            path = cell_path(config, shelf.seed, system)
+            if not path.is_file():
+                write_atomic(path, to_json(fill(shelf, system), indent=1).encode())
+    ratio = [scoring_ratio(config, scenes)] if "ours" in config.systems else []
+    return [*tables(config, shelves), *ratio]
+
+
+def scoring_ratio(config: Config, scenes: Sequence[SceneRecord]) -> Estimate:
+    """How many times longer the joint form takes to score CANDIDATES pictures of one product, all pairs in both orders,
+    than the siamese form; same backbone, untrained heads, same process. Median of RUNS, least and most as interval."""
+    from caig.models.mllm import load_mllm
+    from caig.models.reward_model import RewardModel, RewardNetwork, width_of
+    from caig.recipes import reward
+    from caig.recipes.reward.report import uncalibrated
+    from caig.recipes.reward.samples import product_of
+
+    backbone, processor = load_mllm(tower(config), "cpu")
+    product, shown = product_of(scenes[0].product), [scenes[k % len(scenes)].image() for k in range(CANDIDATES)]
+    seconds: dict[str, list[float]] = {"siamese": [], "joint": []}
+    for form in list(seconds) * RUNS:
+        settings = reward.Config(data=config.scenes, clicks=config.out, out=config.out, form=form)
+        network = RewardNetwork(backbone, width_of(backbone), form=form)
+        calibration = uncalibrated(settings, reward.side_of(backbone))
+        model = RewardModel(network, processor, calibration, name=form)
+        started = time.process_time()
+        model.score(product, shown, ids=[str(k) for k in range(CANDIDATES)])
+        seconds[form].append(time.process_time() - started)
+    ratios = sorted(joint / siamese for siamese, joint in zip(seconds["siamese"], seconds["joint"], strict=True))
+    name = f"scoring {CANDIDATES} candidates: joint over siamese, CPU time"
+    return Estimate(name=name, value=ratios[RUNS // 2], low=ratios[0], high=ratios[-1], n=RUNS)
+
+
+def measured(config: Config, scenes: Sequence[SceneRecord]) -> list[Ad]:
+    """The scenes as ads."""
+    looks = once(config.out / "looks.json", scenes, lambda scene: ad_of(scene).look)
+    return [Ad(id=s.id, product=product_on_shelf(s), look=look) for s, look in zip(scenes, looks, strict=True)]
+
+
+def once(path: Path, scenes: Sequence[SceneRecord], measure: Callable[[SceneRecord], Floats]) -> Floats:
+    """`measure` of every scene, f64[N, K], taken once and kept in `path` by id; InputError if those are others."""
+    if not path.is_file():
+        write_atomic(path, to_json({scene.id: measure(scene) for scene in scenes}).encode())
+    values = json.loads(path.read_text())
+    if set(values) != {scene.id for scene in scenes}:
+        hint = "Name a fresh --out, or the scenes that the study was begun with."
+        raise InputError(str(path), expected="measures of these scenes", got="those of others", next_step=hint)
+    return np.array([values[scene.id] for scene in scenes])
+
+
+def cell_path(config: Config, seed: int, system: str) -> Path:
+    """Where a cell is kept."""
+    return config.out / "cells" / f"w{seed}-{system.replace(', ', '-').replace(' ', '_').replace(',', '')}.json"
+
+
+def read_cell(config: Config, seed: int, system: str) -> dict[str, Any] | None:
+    """A cell's record: utility f64[N] (0 for training ads), chosen setting, seconds of CPU; None if it was not run."""
+    path = cell_path(config, seed, system)
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def fill(shelf: Shelf, system: str) -> dict[str, Any]:
+    """Train `system` in one world and judge all ads of held-out products."""
+    from caig.studies import reward_baselines as baselines
+
+    known: Mapping[str, Callable[[Shelf], tuple[Floats, float]]] = {
+        "chance": lambda shelf: (np.zeros(len(shelf.ads)), 0.0),
+        "statistics": baselines.statistics,
+        "oracle": baselines.oracle,
+        "cnn": baselines.cnn,
+    }
+    started = time.process_time()
+    utility, value = known[system](shelf) if system in known else trained(shelf, system)
+    held_out = np.where(shelf.part == "train", 0.0, utility)
+    return {
+        "system": system,
+        "seed": shelf.seed,
+        "chosen": value,
+        "seconds": time.process_time() - started,
+        "utility": held_out,
+    }
+
+
+def trained(shelf: Shelf, system: str) -> tuple[Floats, float]:
+    """(utilities f64[N], learning rate) of the reward recipe with `system`'s settings, best of `lrs` on validation."""
+    fields = dict(ABLATIONS[system])
+    clicks = shelf.log(fields.pop("impressions", shelf.config.impressions))
+    if fields.pop("nouns", False):
+        clicks = without_held_out_nouns(shelf, clicks)
+    found = {lr: _train(shelf, system, clicks, fields, lr) for lr in shelf.config.lrs}
+    best = max(found, key=lambda lr: accuracy(shelf, found[lr], "validation"))
+    return found[best], best
+
+
+def _train(shelf: Shelf, system: str, clicks: Path, fields: Mapping[str, Any], lr: float) -> Floats:
+    from caig.models.reward_model import RewardModel
+    from caig.recipes import reward
+
+    own, study = dict(fields), shelf.config
+    settings = {**reward.PRESETS[own.pop("preset", "siamese")], **own}
+    out = study.out / "runs" / f"{cell_path(study, shelf.seed, system).stem}-{lr:g}"
+    folder = reward.run(
+        reward.Config(
+            data=study.scenes,
+            clicks=clicks,
+            out=out,
+            backbone=str(tower(study)),
+            lr=lr,
+            steps=study.steps,
+            threads=study.threads,
+            checkpoint_every=max(1, study.steps // 4),
+            **settings,
+        )
+    )
+    model = RewardModel.from_pretrained(str(folder), device="cpu")
+    utility = np.zeros(len(shelf.ads))
+    for rows in held_out_rows(shelf):
+        product = told(shelf.scenes[rows[0]], settings)
+        pictures = [seen(shelf.scenes[row].image(), settings) for row in rows]
+        utility[rows] = [s.utility for s in model.score(product, pictures, ids=[shelf.ads[row].id for row in rows])]
+    shutil.rmtree(out)
+    return utility
+
+
+def told(scene: SceneRecord, settings: Mapping[str, Any]) -> Any:
+    """The product in the words that training had: all, no attributes, or no title either."""
+    from dataclasses import replace
+
+    from caig.recipes.reward.samples import product_of
+
+    product = product_of(scene.product)
+    if settings.get("attribute_dropout") == 1.0:
+        product = replace(product, category="", attributes={})
+    return replace(product, title="") if "title" in settings.get("without", ()) else product
+
+
+def seen(picture: NDArray[np.uint8], settings: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """The picture, or grey where training saw grey."""
+    return np.full_like(picture, 127) if "image" in settings.get("without", ()) else picture
+
+
+def tower(config: Config) -> Path:
+    """The backbone that has learned to see, and nothing of clicks yet; trained once."""
+    from caig.models.mllm import save_mllm
+    from caig.recipes import reward
+
+    folder = config.out / "tower" / "model"
+    if not (folder / "config.json").is_file():
+        settings = reward.Config(
+            data=config.scenes, clicks=config.out, out=folder.parent, tower_steps=config.tower_steps
+        )
+        network, processor, _ = reward.build(settings)
+        save_mllm(network.backbone, processor, folder)
+    return folder
+
+
+def without_held_out_nouns(shelf: Shelf, clicks: Path) -> Path:
+    """The log without training products whose noun is held out: every third noun of each category."""
+    gone = [ad.product.id for ad in shelf.ads if has_held_out_noun(shelf, ad)]
+    out = clicks.with_name(f"{clicks.stem}-nouns.csv")
+    table = pl.read_csv(clicks)
+    table.filter(~((pl.col("product_id").is_in(gone)) & ~pl.col("product_id").is_in(_tested(shelf)))).write_csv(out)
+    return out
+
+
+def has_held_out_noun(shelf: Shelf, ad: Ad) -> bool:
+    """Whether the ad's title, brand and colour aside, is one of the nouns that training leaves out."""
+    nouns = sorted({noun_of(other) for other in shelf.ads if other.product.category == ad.product.category})
+    return noun_of(ad) in nouns[::3]
+
+
+def noun_of(ad: Ad) -> str:
+    """What the product is, in its title's words: without the first (the brand), an amount, and what follows a comma."""
+    return re.sub(r" \d+ \w+$", "", ad.product.title.partition(",")[0].partition(" ")[2])
+
+
+def held_out_rows(shelf: Shelf) -> list[Ints]:
+    """Rows of the ads of each product that training does not see."""
+    ids = dict.fromkeys(shelf.owner[shelf.part != "train"])
+    return [np.flatnonzero(shelf.owner == id) for id in ids]
+
+
+def accuracy(shelf: Shelf, utility: Floats, part: str, impressions: int | None = None) -> float:
+    """Pair accuracy on the observed orders of `part`."""
+    first, second, observed = observed_pairs(shelf, part, impressions)
+    return float(agreement(utility[first] - utility[second], observed).mean())
+
+
+def observed_pairs(shelf: Shelf, part: str, impressions: int | None = None) -> tuple[Ints, Ints, Floats]:
+    """(first, second, observed order) of every pair of ads of one product of `part`."""
+    clicks, shown = shelf.clicks(impressions or shelf.config.impressions)
+    first, second = pairs_within(shelf.owner)
+    own = shelf.part[first] == part
+    first, second = first[own], second[own]
+    return first, second, 0.5 + 0.5 * np.sign(clicks[first] * shown[second] - clicks[second] * shown[first])
+
+
+def _tested(shelf: Shelf) -> list[str]:
+    return list(dict.fromkeys(shelf.owner[shelf.part != "train"]))
+
+
+def _check(config: Config) -> None:
+    if unknown := set(config.systems) - set(SYSTEMS):
+        raise InputError("systems", expected=", ".join(SYSTEMS), got=", ".join(sorted(unknown)), next_step="Choose.")
+    for name in ("worlds", "steps", "tower_steps", "impressions"):
+        if getattr(config, name) < 1:
+            raise InputError(name, expected="at least 1", got=str(getattr(config, name)), next_step="Raise it.")

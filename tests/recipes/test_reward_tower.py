@@ -1,0 +1,107 @@
+"""The first leg: what image tokens learn to say, by hand, and that a cut leg equals an uncut one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from caig.models.mllm import BackboneSize
+from caig.recipes import reward
+from caig.recipes.reward import Config, samples, tower
+from caig.recipes.reward.tower import CELLS, CHANNELS, MASK_CELLS, regions_of, targets
+
+DATA = Path(__file__).parents[1] / "data"
+TINY = BackboneSize(
+    tower="levit", image=64, patch=32, vision_width=32, vision_layers=1, width=32, layers=1, vocabulary=300
+)
+
+
+def test_a_flat_picture_has_its_colour_and_no_detail():
+    picture = torch.tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    share, told, whole = targets(picture, torch.ones(1, 1, 64, 64), grid=2)
+    assert share.shape == (1, 4, MASK_CELLS**2) and (share == 1).all()
+    light = (0.299 + 0.5 * 0.587 - 0.5) / 0.25
+    expected = [light, 0.5 / 0.15, 0.75 / 0.15, (np.log(1e-5) + 8) / 2, (np.log(1e-5) + 6) / 2]
+    assert told.shape == (1, 4, CHANNELS * CELLS**2)
+    for channel, value in enumerate(expected):  # each channel's cells lie side by side
+        found = told[0, :, channel * CELLS**2 : (channel + 1) * CELLS**2]
+        assert torch.allclose(found, torch.full_like(found, value), atol=1e-4)
+
+
+def test_product_and_background_are_summed_up_apart():
+    """White on the left half, where the product is, black elsewhere."""
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :32] = 1
+    *_, whole = targets(mask.expand(1, 3, 64, 64), mask, grid=2)
+    assert whole[0, 0].item() == pytest.approx((1 - 0.5) / 0.25, abs=0.01)
+    near, rest, rim = (whole[0, k * CHANNELS].item() for k in (1, 2, 3))
+    assert [near, rest, rim] == pytest.approx([(0 - 0.5) / 0.25] * 3, abs=0.01)
+    assert whole[0, -1].item() == pytest.approx(np.log(0.5) + 2.3, abs=0.01)
+
+
+def test_regions_by_hand():
+    """A product of one pixel amid 25: a twelfth of 25 is 2, so 24 pixels are near and the rim is 2 wide."""
+    mask = torch.zeros(1, 1, 25, 25)
+    mask[..., 12, 12] = 1
+    areas = regions_of(mask)[0].sum((1, 2)).tolist()
+    assert areas == [1, 24, 600, 625 - 21**2]
+
+
+def test_tokens_are_told_of_their_own_cell():
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :32, 32:48] = 1  # the left half of the upper right token's cell
+    share, *_ = targets(torch.zeros(1, 3, 64, 64), mask, grid=2)
+    assert share[0].sum(1).tolist() == [0, MASK_CELLS**2 / 2, 0, 0]
+    assert share[0, 1].view(MASK_CELLS, MASK_CELLS)[:, : MASK_CELLS // 2].min() == 1
+
+
+def test_sharp_and_blurred_stripes_differ_in_fine_detail():
+    stripes = (torch.arange(64) % 2).float().expand(1, 3, 64, 64)
+    _, sharp, _ = targets(stripes, torch.zeros(1, 1, 64, 64), grid=2)
+    _, soft, _ = targets(torch.full((1, 3, 64, 64), 0.5), torch.zeros(1, 1, 64, 64), grid=2)
+    fine = slice(3 * CELLS**2, 4 * CELLS**2)
+    assert (sharp[..., fine] - soft[..., fine]).min() > 2
+
+
+def config(out: Path, **fields) -> Config:
+    usual = {"tower_steps": 3, "checkpoint_every": 1, "warmup": 1}
+    return Config(data=DATA, clicks=DATA, out=out, **usual | fields)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(samples, "SIZE", TINY)
+    monkeypatch.setattr(tower, "BATCH", 4)
+
+
+def test_a_resumed_leg_equals_an_uncut_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    uncut, *_ = reward.build(config(tmp_path / "uncut"))
+    drawn, seen = tower.draw_views, []
+
+    def cut_at_the_third(views, rng):
+        seen.append(rng)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return drawn(views, rng)
+
+    monkeypatch.setattr(tower, "draw_views", cut_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        reward.build(config(tmp_path / "cut"))
+    monkeypatch.setattr(tower, "draw_views", drawn)
+    resumed, *_ = reward.build(config(tmp_path / "cut"))
+    one, other = uncut.state_dict(), resumed.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    untrained = reward.build(config(tmp_path / "none", tower_steps=0))[0].state_dict()
+    changed = {name.split(".")[2] for name in one if not torch.equal(one[name], untrained[name])}
+    changed.discard("weight")  # of the language model head, which is tied to the embedding
+    assert changed == {"vision_tower", "multi_modal_projector", "language_model"}
+
+
+def test_only_training_products_are_seen():
+    views = tower.read_views(config(Path("unused")), 64)
+    scenes = tower.read_scenes(DATA)
+    assert 0 < len(views.pictures) == sum(samples.split(s.product["id"]) == "train" for s in scenes) < len(scenes)
+    assert views.masks.max() > 250 and 0 < views.masks.mean() < 128

@@ -1,0 +1,178 @@
+"""The ladder of reward models at toy size: cells are kept, tables by hand, baselines learn what they can see."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from caig.data.scenes import read_scenes
+from caig.errors import InputError
+from caig.models.mllm import BackboneSize
+from caig.recipes.reward import samples, tower
+from caig.studies import reward_baselines, rewards
+from caig.studies.reward_tables import Judged, buckets, difference, ladder
+from caig.studies.rewards import Config, Shelf, accuracy, has_held_out_noun, measured, noun_of, read_cell, run
+from caig.types import Estimate
+
+TINY = BackboneSize(
+    tower="levit", image=64, patch=32, vision_width=32, vision_layers=1, width=32, layers=1, vocabulary=300
+)
+PRODUCTS, EACH = 24, 3
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
+    return buffer.getvalue()
+
+
+def write_tar(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 products in three scenes each: a block on a ground of random light and colour."""
+    folder, rng = tmp_path_factory.mktemp("scenes"), np.random.default_rng(0)
+    products, shown = {}, {}
+    for n in range(PRODUCTS):
+        about = {
+            "id": f"p{n:04d}",
+            "category": f"kind {n % 2}",
+            "title": f"Fjord item {n % 6} 30 ml, navy",
+            "price": 9.5,
+        }
+        cutout = np.zeros((64, 64, 4), np.uint8)
+        cutout[20:50, 22:42] = (40, 80, 160, 255)
+        products |= {f"p{n:04d}.image.webp": encoded(cutout), f"p{n:04d}.json": json.dumps(about).encode()}
+        for k in range(EACH):
+            ground = rng.integers(30, 220, 3) + rng.integers(-25, 25, (64, 64, 3))
+            picture = np.where(cutout[..., 3:] > 0, cutout[..., :3], ground).clip(0, 255).astype(np.uint8)
+            name = f"s{n:04d}{k}"
+            record = {"id": name, "product": about}
+            shown |= {f"{name}.image.webp": encoded(picture), f"{name}.product.webp": encoded(cutout)}
+            shown[f"{name}.json"] = json.dumps(record).encode()
+    write_tar(folder / "products.tar", products)
+    write_tar(folder / "scenes-00.tar", shown)
+    return folder
+
+
+def toy(scenes: Path, out: Path, **fields) -> Config:
+    usual = {"worlds": 1, "tower_steps": 1, "steps": 2, "lrs": (1e-3,), "systems": ("chance", "oracle", "statistics")}
+    return Config(**{"scenes": scenes, "out": out, "impressions": 800} | usual | fields)
+
+
+def shelf_of(config: Config) -> Shelf:
+    found = sorted(read_scenes(config.scenes), key=lambda scene: scene.product["id"])
+    return Shelf(config=config, seed=config.seed, ads=measured(config, found), scenes=found)
+
+
+def estimates(lines: list[Estimate | str]) -> dict[str, Estimate]:
+    return {line.name: line for line in lines if isinstance(line, Estimate)}
+
+
+def test_a_study_keeps_its_cells(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(samples, "SIZE", TINY)
+    monkeypatch.setattr(tower, "BATCH", 4)
+    config = toy(scenes, tmp_path, systems=("chance", "ours", "published", "ours, 1,000 impressions"))
+    filled, fill = [], rewards.fill
+
+    def cut(shelf: Shelf, system: str):
+        filled.append(system)
+        if system == "published":
+            raise KeyboardInterrupt
+        return fill(shelf, system)
+
+    monkeypatch.setattr(rewards, "fill", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(config)
+    assert filled == ["chance", "ours", "published"]
+    lines = run(replace(config, systems=("chance", "ours")))
+    assert filled == ["chance", "ours", "published"], "no cell was filled again"
+    assert estimates(lines)["scoring 16 candidates: joint over siamese, CPU time"].value > 3
+    found = estimates(lines)
+    assert found["chance: pair accuracy"].value == 0.5 and found["chance: way from chance to the ceiling"].value == 0
+    assert found["ours: ceiling"].n == found["chance: ceiling"].n > 0
+    assert not list((tmp_path / "runs").iterdir()), "runs are cleared away"
+    assert read_cell(config, config.seed, "ours")["chosen"] == 1e-3
+    monkeypatch.setattr(rewards, "fill", lambda shelf, system: pytest.fail("filled"))
+    from caig.studies.reward_tables import tables
+
+    assert tables(config, [shelf_of(config)])[-2:] == ["not run: published", "not run: ours, 1,000 impressions"]
+
+
+def test_the_oracle_learns_and_its_features_are_measured_once(scenes: Path, tmp_path: Path, monkeypatch):
+    config = toy(scenes, tmp_path, impressions=20_000)
+    shelf = shelf_of(config)
+    monkeypatch.setattr(rewards, "ad_of", lambda scene: pytest.fail("measured again"))
+    assert [ad.look.tolist() for ad in shelf_of(config).ads] == [ad.look.tolist() for ad in shelf.ads]
+    utility, _ = reward_baselines.oracle(shelf)
+    assert accuracy(shelf, utility, "train") > 0.8
+    (tmp_path / "looks.json").write_text('{"s1": [0]}')
+    with pytest.raises(InputError, match="expected measures of these scenes, got those of others"):
+        shelf_of(config)
+
+
+def test_statistics_and_cnn_learn_the_training_products(scenes: Path, tmp_path: Path):
+    shelf = shelf_of(toy(scenes, tmp_path, impressions=20_000, steps=60, lrs=(3e-3,)))
+    for fit in (reward_baselines.statistics, reward_baselines.cnn):
+        utility, _ = fit(shelf)
+        assert accuracy(shelf, utility, "train") > 0.7, fit.__name__
+
+
+def test_statistics_by_hand():
+    flat = reward_baselines.measure(np.full((40, 40, 3), 255, np.uint8))
+    assert flat[:5] == pytest.approx([100, 0, 0, 0, 0], abs=0.1), "white: L* 100, no colour, no slope"
+    assert flat[5:15] == pytest.approx(np.zeros(10), abs=0.1) and flat[15:] == pytest.approx(
+        np.log([0.05, 0.05]), abs=0.1
+    )
+
+
+def test_nouns_leave_brand_amount_and_colour_out(scenes: Path, tmp_path: Path):
+    shelf = shelf_of(toy(scenes, tmp_path))
+    assert {noun_of(ad) for ad in shelf.ads} == {f"item {k}" for k in range(6)}
+    # per category three nouns, of which the first is held out: items 0, 2, 4 and 1, 3, 5
+    assert {noun_of(ad) for ad in shelf.ads if has_held_out_noun(shelf, ad)} == {"item 0", "item 1"}
+    kept = rewards.without_held_out_nouns(shelf, shelf.log(800)).read_text()
+    for ad, part in zip(shelf.ads, shelf.part, strict=True):
+        assert (f",{ad.id}," in kept) == (part != "train" or not has_held_out_noun(shelf, ad))
+
+
+def judged(right: list[float]) -> Judged:
+    return Judged(
+        owner=["a", "a", "b", "b"],
+        right=np.array(right),
+        most=np.array([1.0, 1.0, 1.0, 0.0]),
+        ratio=np.array([1.05, 1.2, 1.2, 2.0]),
+        new_noun=np.array([True, False, False, False]),
+        tau=[0.5, 1.0],
+        ndcg=[0.9, 1.0],
+        product=["a", "b"],
+    )
+
+
+def test_tables_by_hand():
+    found = {e.name: e.value for e in ladder("x", judged([1, 1, 0.5, 0]))}
+    assert found["x: pair accuracy"] == 0.625 and found["x: ceiling"] == 0.75
+    assert found["x: way from chance to the ceiling"] == 0.5
+    assert (found["x: Kendall tau per product, true CTR"], found["x: NDCG per product, true CTR"]) == (0.75, 0.95)
+    assert difference("d", judged([1, 1, 0.5, 0]), judged([0, 0, 0.5, 0])).value == 0.5
+    split = {e.name: (e.value, e.n) for e in buckets(judged([1, 0, 1, 0]))}
+    assert split["ours, true CTR ratio 1.1 to 1.3: pair accuracy"] == (0.5, 2)
+    assert split["ours, nouns of the held-out kind: pair accuracy"] == (1.0, 1)
+
+
+def test_an_unknown_system_is_told(scenes: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="expected chance, statistics, oracle.* got magic"):
+        run(toy(scenes, tmp_path, systems=("magic",)))
