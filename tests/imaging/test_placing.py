@@ -7,8 +7,16 @@ import pytest
 
 from caig.errors import InputError
 from caig.imaging.canvas import lay_out, parse_size, product_box
-from caig.imaging.clearance import SIDES, parse_clear, pixels_of, unrest
-from caig.imaging.placing import PRESETS, out_of_the_way, product_size, usual_placement
+from caig.imaging.clearance import unrest
+from caig.imaging.placing import (
+    PRESETS,
+    SIDES,
+    out_of_the_way,
+    parse_clear,
+    pixels_of,
+    product_size,
+    usual_placement,
+)
 from caig.types import Box, Cutout, Placement
 
 

@@ -146,7 +146,7 @@ def placement_from(size: Size, scale: float | None, position: str | None) -> Pla
 
 def clear_from(keep_clear: str | None) -> Box | None:
     """Return the space to keep clear, None where none is asked for; InputError for no such space."""
-    from caig.imaging.clearance import parse_clear
+    from caig.imaging.placing import parse_clear
 
     return None if keep_clear is None else parse_clear(keep_clear)
 

@@ -1,4 +1,4 @@
-"""Space that is kept clear for copy: where it lies, how calm it is."""
+"""How calm the space is that is kept clear for copy."""
 
 from __future__ import annotations
 
@@ -6,41 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from caig.errors import InputError
+from caig.imaging.placing import pixels_of
 from caig.imaging.standing import LUMA
-from caig.types import Box, Pixels, Size
-
-SIDES = {
-    "top": Box(x=0, y=0, w=1, h=0.3),
-    "bottom": Box(x=0, y=0.75, w=1, h=0.25),
-    "left": Box(x=0, y=0, w=0.4, h=1),
-    "right": Box(x=0.6, y=0, w=0.4, h=1),
-}
-
-
-def parse_clear(text: str) -> Box:
-    """`"top"` or `"0.1,0.1,0.4,0.3"` (x, y, width, height over the canvas's sides) to a box. Raises InputError."""
-    if text.strip() in SIDES:
-        return SIDES[text.strip()]
-    try:
-        x, y, w, h = (float(part) for part in text.split(","))
-    except ValueError:
-        x = y = w = h = float("nan")
-    if not (0 <= x and 0 <= y and 0 < w and 0 < h and x + w <= 1 + 1e-9 and y + h <= 1 + 1e-9):
-        raise InputError(
-            "keep-clear",
-            expected=f"{', '.join(SIDES)}, or X,Y,W,H within 0 to 1, such as 0,0,1,0.3",
-            got=repr(text),
-            next_step="X,Y is the top left corner, W,H the size, over the canvas's width and height.",
-        )
-    return Box(x=x, y=y, w=w, h=h)
-
-
-def pixels_of(box: Box, size: Size) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (exclusive) of the box on a canvas of `size` (W, H)."""
-    width, height = size
-    left, top = round(box.x * width), round(box.y * height)
-    return left, top, max(left + 1, round((box.x + box.w) * width)), max(top + 1, round((box.y + box.h) * height))
+from caig.types import Box, Pixels
 
 
 def unrest(image: Pixels, box: Box) -> float:

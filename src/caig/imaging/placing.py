@@ -1,11 +1,10 @@
-"""Where the product goes: formats and their usual placements, what scale means in each, and out of the copy's way."""
+"""Formats and their usual placements, what scale means in each, and room for copy that the product keeps out of."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from caig.errors import InputError
-from caig.imaging.clearance import pixels_of
 from caig.types import Box, Placement, Size
 
 PRESETS = {  # the sizes that ad platforms ask for under these names
@@ -18,6 +17,12 @@ PRESETS = {  # the sizes that ad platforms ask for under these names
     "leaderboard": (728, 90),
     "skyscraper": (160, 600),
     "billboard": (970, 250),
+}
+SIDES = {
+    "top": Box(x=0, y=0, w=1, h=0.3),
+    "bottom": Box(x=0, y=0.75, w=1, h=0.25),
+    "left": Box(x=0, y=0, w=0.4, h=1),
+    "right": Box(x=0.6, y=0, w=0.4, h=1),
 }
 BANNER = 2.0  # longer side over shorter side, from which on a format is a banner
 MOST_LENGTH = 0.5  # of a banner's length that a product takes up
@@ -79,3 +84,28 @@ def _moves(product: tuple[float, float], size: Size, at: Placement, clear: Box) 
     to = [(left - gap - wide / 2, y), (right + gap + wide / 2, y), (x, top - gap), (x, bottom + gap + high)]
     fits = [(x, y) for x, y in to if wide / 2 <= x <= width - wide / 2 and high <= y <= height]
     return [replace(at, x=x / width, y=y / height) for x, y in fits]
+
+
+def parse_clear(text: str) -> Box:
+    """`"top"` or `"0.1,0.1,0.4,0.3"` (x, y, width, height over the canvas's sides) to a box. Raises InputError."""
+    if text.strip() in SIDES:
+        return SIDES[text.strip()]
+    try:
+        x, y, w, h = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = w = h = float("nan")
+    if not (0 <= x and 0 <= y and 0 < w and 0 < h and x + w <= 1 + 1e-9 and y + h <= 1 + 1e-9):
+        raise InputError(
+            "keep-clear",
+            expected=f"{', '.join(SIDES)}, or X,Y,W,H within 0 to 1, such as 0,0,1,0.3",
+            got=repr(text),
+            next_step="X,Y is the top left corner, W,H the size, over the canvas's width and height.",
+        )
+    return Box(x=x, y=y, w=w, h=h)
+
+
+def pixels_of(box: Box, size: Size) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom (exclusive) of the box on a canvas of `size` (W, H)."""
+    width, height = size
+    left, top = round(box.x * width), round(box.y * height)
+    return left, top, max(left + 1, round((box.x + box.w) * width)), max(top + 1, round((box.y + box.h) * height))
