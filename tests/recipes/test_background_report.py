@@ -90,9 +90,14 @@ def test_obedience_and_closeness_tell_a_copyist_from_a_grey_wall(
         assert ratio.value < 0.5
 
 
-def test_one_picture_for_everything_is_no_diversity(scenes: list[SceneRecord], classifier: SceneClassifier) -> None:
-    grey = [np.full((64, 64, 3), 128, np.uint8)] * len(scenes)
-    found: dict[str, Estimate] = {e.name: e for e in report.diversity(classifier, scenes, grey, grey)}
+def test_one_picture_for_everything_is_no_diversity(
+    scenes: list[SceneRecord], classifier: SceneClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alike = scenes[:6]
+    for number, scene in enumerate(alike):
+        monkeypatch.setitem(scene.record, "setting", "kitchen" if number % 2 else "beach")  # type: ignore[arg-type]
+    grey = [np.full((64, 64, 3), 128, np.uint8)] * len(alike)
+    found: dict[str, Estimate] = {e.name: e for e in report.diversity(classifier, alike, grey, grey)}
     assert found["levels between two seeds"].value == 0
     assert found["spread of a setting's paintings over its renders'"].value == pytest.approx(0, abs=1e-6)
 
