@@ -17,6 +17,7 @@ app = App(
     help="Product photo and title in, ad images ranked by predicted click-through rate out.",
     version=f"caig {__version__}",
     suppress_keyboard_interrupt=False,
+    help_format="plaintext",  # a third of `caig --help` went into importing a Markdown reader
     help_epilogue="Exit codes: 0 done, 1 some products failed, 2 a fault of the command or a file, 130 interrupted.",
 )
 app.command("caig.cli.generate:generate", name="generate", help="Make ranked ads of a product or a catalogue.")
