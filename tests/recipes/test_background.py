@@ -70,6 +70,7 @@ def test_the_export_loads_in_the_stock_pipeline_as_half_floats(finished: Config)
     assert not torch.equal(trained, kept), "the moving average differs from the last weights"
 
 
+@pytest.mark.slow
 def test_a_run_cut_in_every_leg_equals_the_uncut_one(finished: Config, tmp_path: Path) -> None:
     """A leg's schedule is frozen by its steps, so a cut is played by an error at the given step."""
     config = replace(finished, out=tmp_path)
