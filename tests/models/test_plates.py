@@ -14,6 +14,7 @@ from caig.errors import InputError
 from caig.imaging.edges import product_edges
 from caig.models.plates import NEAR, PLATES, PlateBank, calmed, fit_plate, join_plates, warp
 from caig.types import Box, Canvas, Description
+from tests.archives import webp, write_tar
 
 STAND = (0.4, 0.3, 0.6, 0.8)
 FACTORS = {"floor": "wood", "backdrop": "window", "props": "lemons", "lighting": "morning", "aperture": 0.1}
@@ -21,22 +22,17 @@ FACTORS = {"floor": "wood", "backdrop": "window", "props": "lemons", "lighting":
 
 def write_bank(folder: Path, plates: list[tuple[dict, tuple[int, int, int]]], *, without: str = "") -> Path:
     """A `plates.tar` of plain pictures, one colour each."""
-    with tarfile.open(folder / PLATES, "w") as archive:
-        for number, (record, colour) in enumerate(plates):
-            name = f"b{number:06d}"
-            picture = io.BytesIO()
-            Image.new("RGB", (96, 96), colour).save(picture, "WEBP", lossless=True)
-            whole = {"id": name, "captions": [], "size": [96, 96], **record}
-            files = {
-                "json": json.dumps(whole).encode(),
-                "stand.json": json.dumps(dict(zip(("left", "top", "right", "bottom"), STAND, strict=True))).encode(),
-                "image.webp": picture.getvalue(),
-            }
-            for suffix, data in files.items():
-                if suffix != without:
-                    member = tarfile.TarInfo(f"{name}.{suffix}")
-                    member.size = len(data)
-                    archive.addfile(member, io.BytesIO(data))
+    stand = json.dumps(dict(zip(("left", "top", "right", "bottom"), STAND, strict=True))).encode()
+    files = {}
+    for number, (record, colour) in enumerate(plates):
+        name = f"b{number:06d}"
+        whole = {"id": name, "captions": [], "size": [96, 96], **record}
+        files[f"{name}.json"] = json.dumps(whole).encode()
+        files[f"{name}.stand.json"] = stand
+        files[f"{name}.image.webp"] = webp(np.full((96, 96, 3), colour, np.uint8))
+    write_tar(
+        folder / PLATES, {name: data for name, data in files.items() if not without or not name.endswith(without)}
+    )
     return folder
 
 

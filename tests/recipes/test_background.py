@@ -21,9 +21,10 @@ from caig.recipes.background.controlnet import finished_controlnet
 from caig.recipes.background.decoder import finished_decoder
 from caig.recipes.background.unet import finished_painter, training_caption
 from caig.recipes.background.views import COARSE_SIZES, cut_window, shape_of
-from caig.recipes.training import cosine_with_warmup, load_checkpoint
+from caig.recipes.training import load_checkpoint
 from caig.types import Canvas, Description
 from tests.models.test_plates import write_bank
+from tests.recipes.cutting import cut_at
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -76,21 +77,12 @@ def test_a_run_cut_in_every_leg_equals_the_uncut_one(finished: Config, tmp_path:
     config = replace(finished, out=tmp_path)
     for leg in ("autoencoder", "decoder", "unet", "controlnet"):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(f"caig.recipes.background.{leg}.cosine_with_warmup", _cut_at(1))
+            patch.setattr(f"caig.recipes.background.{leg}.cosine_with_warmup", cut_at(1))
             run(replace(config, legs=(leg,)))
         assert load_checkpoint(tmp_path / f"{leg}.pt")["step"] == 1  # type: ignore[index]
         run(replace(config, legs=(leg,)))
         for name, value in weights(finished, leg).items():
             assert torch.equal(value, weights(config, leg)[name]), f"{leg}: {name}"
-
-
-def _cut_at(step_to_cut: int):
-    def schedule(step: int, steps: int, warmup: int) -> float:
-        if step == step_to_cut:
-            raise KeyboardInterrupt
-        return cosine_with_warmup(step, steps, warmup)
-
-    return schedule
 
 
 def test_a_run_that_starts_from_a_checkpoint_and_trains_nothing_keeps_its_weights(

@@ -12,6 +12,7 @@ from caig.data.scenes import SceneRecord, read_scenes
 from caig.recipes.background import report
 from caig.recipes.background.classifier import SceneClassifier, train_classifier
 from caig.types import Canvas, Description, Estimate, Pixels
+from tests.recipes.cutting import cut_at
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -41,22 +42,11 @@ def test_a_cut_training_equals_an_uncut_one(scenes: list[SceneRecord], tmp_path:
     uncut = train_classifier(few, tmp_path / "uncut.pt", steps=4, seed=1)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("caig.recipes.background.classifier.EVERY", 1)
-        patch.setattr("caig.recipes.background.classifier.cosine_with_warmup", _cut_at(2))
+        patch.setattr("caig.recipes.background.classifier.cosine_with_warmup", cut_at(2))
         train_classifier(few, tmp_path / "cut.pt", steps=4, seed=1)
     resumed = train_classifier(few, tmp_path / "cut.pt", steps=4, seed=1)
     for name, value in uncut.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-
-
-def _cut_at(step_to_cut: int):
-    from caig.recipes.training import cosine_with_warmup
-
-    def schedule(step: int, steps: int, warmup: int) -> float:
-        if step == step_to_cut:
-            raise KeyboardInterrupt
-        return cosine_with_warmup(step, steps, warmup)
-
-    return schedule
 
 
 class Copyist:

@@ -1,9 +1,7 @@
 """The prompt recipe at toy size: what carries loss, that a cut run resumes, and that every setting matters."""
 
 import dataclasses
-import io
 import json
-import tarfile
 from pathlib import Path
 from random import Random
 
@@ -23,22 +21,9 @@ from caig.recipes.pretrain import Config, answer_loss, build, draw_step, run
 from caig.recipes.pretrain_pictures import names_of, picture_loss
 from caig.recipes.pretrain_report import Case, conditions, measure
 from caig.types import Description, Product
+from tests.archives import webp, write_tar
 
 TOY = {"image": 32, "vision_width": 16, "vision_layers": 1, "width": 32, "layers": 1, "vocabulary": 400}
-
-
-def _webp(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "WEBP", lossless=True)
-    return buffer.getvalue()
-
-
-def _write(path: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +36,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(16):
         record = {"id": f"p{i:04d}", "category": ("mug", "milk")[i % 2], "title": f"Fjord coffee mug, no {i}"}
         record |= {"brand": "Fjord", "color": ("navy", "red")[i % 2], "tags": ["cozy"], "price": 9.5}
-        products |= {f"p{i:04d}.image.webp": _webp(rgba), f"p{i:04d}.json": json.dumps(record).encode()}
+        products |= {f"p{i:04d}.image.webp": webp(rgba), f"p{i:04d}.json": json.dumps(record).encode()}
         scene = {"id": f"s{i}", "product": record, "setting": "kitchen", "captions": []}
         scene["captions"] = [f"bright kitchen counter, {i}", f"wooden tabletop, {i}, rustic kitchen table"]
-        scenes |= {f"s{i}.image.webp": _webp(rgba[..., :3]), f"s{i}.product.webp": _webp(rgba)}
+        scenes |= {f"s{i}.image.webp": webp(rgba[..., :3]), f"s{i}.product.webp": webp(rgba)}
         scenes[f"s{i}.json"] = json.dumps(scene).encode()
-    _write(folder / "products.tar", products)
-    _write(folder / "scenes-00.tar", scenes)
+    write_tar(folder / "products.tar", products)
+    write_tar(folder / "scenes-00.tar", scenes)
     return folder
 
 

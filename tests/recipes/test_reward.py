@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from caig.models.reward_model import RewardModel
 from caig.recipes import reward
 from caig.recipes.reward import Config, report, run, samples, steps
 from caig.types import ClickCounts, Product, Score
+from tests.archives import write_tar
 
 TINY = BackboneSize(
     image=32, vision_width=16, vision_layers=1, width=32, layers=1, vocabulary=300, initializer=0.1
@@ -32,14 +32,6 @@ def png(level: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.full((32, 32, 3), level, np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def write_tar(path: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
 
 
 @pytest.fixture(scope="module")

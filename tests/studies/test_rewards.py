@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from caig.data.scenes import read_scenes
 from caig.errors import InputError
@@ -20,25 +17,12 @@ from caig.studies import reward_baselines, rewards
 from caig.studies.reward_tables import Judged, buckets, difference, ladder
 from caig.studies.rewards import Config, Shelf, accuracy, has_held_out_noun, measured, noun_of, read_cell, run
 from caig.types import Estimate
+from tests.archives import webp, write_tar
 
 TINY = BackboneSize(
     tower="levit", image=64, patch=32, vision_width=32, vision_layers=1, width=32, layers=1, vocabulary=300
 )
 PRODUCTS, EACH = 24, 3
-
-
-def encoded(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
-    return buffer.getvalue()
-
-
-def write_tar(path: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +39,13 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         cutout = np.zeros((64, 64, 4), np.uint8)
         cutout[20:50, 22:42] = (40, 80, 160, 255)
-        products |= {f"p{n:04d}.image.webp": encoded(cutout), f"p{n:04d}.json": json.dumps(about).encode()}
+        products |= {f"p{n:04d}.image.webp": webp(cutout), f"p{n:04d}.json": json.dumps(about).encode()}
         for k in range(EACH):
             ground = rng.integers(30, 220, 3) + rng.integers(-25, 25, (64, 64, 3))
             picture = np.where(cutout[..., 3:] > 0, cutout[..., :3], ground).clip(0, 255).astype(np.uint8)
             name = f"s{n:04d}{k}"
             record = {"id": name, "product": about}
-            shown |= {f"{name}.image.webp": encoded(picture), f"{name}.product.webp": encoded(cutout)}
+            shown |= {f"{name}.image.webp": webp(picture), f"{name}.product.webp": webp(cutout)}
             shown[f"{name}.json"] = json.dumps(record).encode()
     write_tar(folder / "products.tar", products)
     write_tar(folder / "scenes-00.tar", shown)
