@@ -46,12 +46,10 @@ def prompt(
 
     model = options.load_model(prompt_model, "prompt", place)
     if data is not None:
-        for estimate in evaluate(model, data, cases=cases, seed=seed):
-            print(estimate, flush=True)
+        _show(evaluate(model, data, cases=cases, seed=seed))
     if catalog is not None:
         suits = Judge.from_pretrained(judge).suits
-        for estimate in evaluate_catalog(model, catalog, suits, cases=cases, seed=seed):
-            print(estimate, flush=True)
+        _show(evaluate_catalog(model, catalog, suits, cases=cases, seed=seed))
 
 
 def __getattr__(name: str) -> Any:
@@ -96,8 +94,7 @@ def promises(
     pipeline = AdPipeline.from_pretrained(
         prompt_model=prompt_model, background_model=background_model, reward_model=reward_model
     )
-    for estimate in run(config, pipeline, source.products, rejected=source.rejected):
-        print(estimate, flush=True)
+    _show(run(config, pipeline, source.products, rejected=source.rejected))
     print(*sorted(out.glob("worst-*.png")), sep="\n")
 
 
@@ -118,5 +115,4 @@ def reward(
     model = options.load_model(reward_model, "reward", place)
     from caig.recipes.reward.report import evaluate  # after load_model has silenced the libraries that it imports
 
-    for estimate in evaluate(model, data, clicks, catalog=catalog, truth=truth):
-        print(estimate, flush=True)
+    _show(evaluate(model, data, clicks, catalog=catalog, truth=truth))

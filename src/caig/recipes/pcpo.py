@@ -146,7 +146,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     from caig.pipeline import Clock
     from caig.recipes import pcpo_steps as steps
     from caig.recipes.pcpo_report import write_page
-    from caig.recipes.pcpo_update import Policy, export, update
+    from caig.recipes.pcpo_update import Policy, Round, export, update
     from caig.recipes.store import Store
 
     shelf = steps.Shelf.of(config, products)
@@ -164,7 +164,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         with clock.measure("seconds_judge"):
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
-            update(policy, r, window, shelf.train, drafts, utilities)
+            update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=utilities))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
             watched.append(steps.watch(store, r + 1, policy, studio, shelf.watched))

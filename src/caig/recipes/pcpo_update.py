@@ -100,6 +100,17 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Round:
+    """What round `number` trains on; `others` lend their words and photos to the negatives."""
+
+    number: int
+    products: Sequence[Product]
+    others: Sequence[Product]
+    drafts: Mapping[str, Sequence[str]]
+    utilities: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
     """B products of a round: their candidates under the right information (view 0) and under each negative."""
 
@@ -111,23 +122,17 @@ class Group:
     texts: Sequence[Sequence[str]]
 
 
-def update(
-    policy: Policy,
-    r: int,
-    products: Sequence[Product],
-    others: Sequence[Product],
-    drafts: Mapping[str, Sequence[str]],
-    utilities: Mapping[str, Sequence[float]],
-) -> None:
+def update(policy: Policy, round: Round) -> None:
     """Train the adapter on the round's pairs, from its last checkpoint; does nothing where the round is done."""
-    config, model, path = policy.config, policy.model, policy.config.out / f"rounds/{r}/update.pt"
+    config, model, r = policy.config, policy.model, round.number
+    path = config.out / f"rounds/{r}/update.pt"
     weights = list(adapter_weights(model).values())
     optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=0.0)
-    state, steps, processes = load_checkpoint(path), steps_of(config, len(products), policy), policy.accelerator
+    state, steps, processes = load_checkpoint(path), steps_of(config, len(round.products), policy), policy.accelerator
     start = restore(policy, state, optimizer) if state else 0
     if start == steps:
         return
-    groups = encode_groups(policy, r, products, others, drafts, utilities)
+    groups = encode_groups(policy, round)
     for step in range(start, steps):
         place = step * processes.num_processes + processes.process_index
         group = groups[order(config, r, place // len(groups), len(groups))[place % len(groups)]]
@@ -144,7 +149,7 @@ def update(
         if processes.is_main_process and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
             save_checkpoint(path, state_of(policy, optimizer, step + 1))
     processes.wait_for_everyone()
-    policy.tell((r + 1) * steps, stranger_margin=stranger_margin(policy, r, products, others, drafts, utilities))
+    policy.tell((r + 1) * steps, stranger_margin=stranger_margin(policy, round))
 
 
 def steps_of(config: Config, products: int, policy: Policy) -> int:
@@ -158,39 +163,23 @@ def order(config: Config, r: int, epoch: int, count: int) -> list[int]:
     return np.random.default_rng(seed_for(config.seed, "order", r, epoch)).permutation(count).tolist()
 
 
-def encode_groups(
-    policy: Policy,
-    r: int,
-    products: Sequence[Product],
-    others: Sequence[Product],
-    drafts: Mapping[str, Sequence[str]],
-    utilities: Mapping[str, Sequence[float]],
-) -> list[Group]:
+def encode_groups(policy: Policy, round: Round) -> list[Group]:
     """The round in batches, with every picture seen and every reference computed: 1 clean and K negatives a product."""
     size = policy.config.batch
-    batches = [products[i : i + size] for i in range(0, len(products), size)]
+    batches = [round.products[i : i + size] for i in range(0, len(round.products), size)]
     make = NEGATIVES[policy.config.negative]
-    return [_group(policy, r, batch, others, drafts, utilities, make, policy.config.corruptions) for batch in batches]
+    return [_group(policy, round, batch, make, policy.config.corruptions) for batch in batches]
 
 
-def _group(
-    policy: Policy,
-    r: int,
-    products: Sequence[Product],
-    others: Sequence[Product],
-    drafts: Mapping[str, Sequence[str]],
-    utilities: Mapping[str, Sequence[float]],
-    negatives: Any,
-    count: int,
-) -> Group:
-    seed = seed_for(policy.config.seed, "describe", r)  # so that prompts are those that the drafts answered
-    texts = [drafts[product.id] for product in products]
-    wrong = [_negatives(negatives, product, others, count, policy.config.seed) for product in products]
+def _group(policy: Policy, round: Round, products: Sequence[Product], negatives: Any, count: int) -> Group:
+    seed = seed_for(policy.config.seed, "describe", round.number)  # prompts are those that the drafts answered
+    texts = [round.drafts[product.id] for product in products]
+    wrong = [_negatives(negatives, product, round.others, count, policy.config.seed) for product in products]
     shown = [[as_seen(product) for product in products], *([one[k] for one in wrong] for k in range(count))]
     views = [policy.encode(view, texts, seed) for view in shown]
     with torch.no_grad(), reference(policy.model):
         references = [policy.log_probs(view) for view in views]
-    scores = torch.tensor([utilities[product.id] for product in products], device=policy.model.device)
+    scores = torch.tensor([round.utilities[product.id] for product in products], device=policy.model.device)
     return Group(views=views, references=references, utilities=scores, texts=texts)
 
 
@@ -265,17 +254,9 @@ def margins(pairs: Pairs) -> dict[str, float]:
 
 
 @torch.no_grad()
-def stranger_margin(
-    policy: Policy,
-    r: int,
-    products: Sequence[Product],
-    others: Sequence[Product],
-    drafts: Mapping[str, Sequence[str]],
-    utilities: Mapping[str, Sequence[float]],
-) -> float:
+def stranger_margin(policy: Policy, round: Round) -> float:
     """Mean product margin in nats against another product's clean photo and words, which no mask gives away."""
-    some = products[: policy.config.batch]
-    group = _group(policy, r, some, others, drafts, utilities, strangers, 1)
+    group = _group(policy, round, round.products[: policy.config.batch], strangers, 1)
     pairs, _ = pairs_of(group, policy.log_probs(group.views[0]), policy.log_probs(group.views[1]), 1)
     return margins(pairs)["product_margin"]
 
