@@ -7,7 +7,7 @@ SCENES ?= 4000
 PLATES ?= 360
 JOBS ?= 1
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
-INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
+INSTALL := $(PIP) install --quiet -c constraints.txt
 
 .PHONY: help demo test test-slow test-gpu postgres lint format scenes scenes-test clean
 .DELETE_ON_ERROR:
