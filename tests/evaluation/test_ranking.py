@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from caig.evaluation.ranking import calibration_curve, ndcg, risk_coverage
+from caig.evaluation.metrics import calibration_curve
+from caig.evaluation.ranking import ndcg, risk_coverage
 
 
 def test_ndcg_by_hand():

@@ -62,11 +62,18 @@ def calibration_error(probability: ArrayLike, outcome: ArrayLike, bins: int = 10
     means nothing; `outcome` is 1, 0 or a probability that the first is better. Equal-width bins (Guo et al. 2017,
     eq. 3). Range 0 to 1.
     """
+    curve = calibration_curve(probability, outcome, bins)
+    return sum(pairs * abs(confidence - accuracy) for confidence, accuracy, pairs in curve) / np.size(probability)
+
+
+def calibration_curve(probability: ArrayLike, outcome: ArrayLike, bins: int = 5) -> list[tuple[float, float, int]]:
+    """(mean confidence, mean accuracy, pairs) of each bin of confidence 0.5 to 1 that holds any; bins, confidence and
+    accuracy as in `calibration_error`."""
     p, y = np.asarray(probability, np.float64), np.asarray(outcome, np.float64)
     confidence, accuracy = np.maximum(p, 1 - p), np.where(p >= 0.5, y, 1 - y)
     bucket = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
-    gaps = np.bincount(bucket, weights=confidence - accuracy, minlength=bins)
-    return float(np.abs(gaps).sum() / len(p))
+    rows = [(confidence[bucket == k], accuracy[bucket == k]) for k in range(bins)]
+    return [(float(c.mean()), float(a.mean()), len(c)) for c, a in rows if len(c)]
 
 
 def kendall_tau(first: ArrayLike, second: ArrayLike) -> float:

@@ -32,13 +32,3 @@ def risk_coverage(doubt: ArrayLike, right: ArrayLike, coverages: ArrayLike) -> F
     wrong = 1 - np.asarray(right, np.float64)[order]
     kept = np.maximum(1, np.round(np.asarray(coverages, np.float64) * len(wrong)).astype(int))
     return np.cumsum(wrong)[kept - 1] / kept
-
-
-def calibration_curve(probability: ArrayLike, outcome: ArrayLike, bins: int = 5) -> list[tuple[float, float, int]]:
-    """(mean confidence, mean accuracy, pairs) of each bin of confidence 0.5 to 1 that holds any; see
-    `caig.evaluation.metrics.calibration_error`."""
-    p, y = np.asarray(probability, np.float64), np.asarray(outcome, np.float64)
-    confidence, accuracy = np.maximum(p, 1 - p), np.where(p >= 0.5, y, 1 - y)
-    bucket = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
-    rows = [(confidence[bucket == k], accuracy[bucket == k]) for k in range(bins)]
-    return [(float(c.mean()), float(a.mean()), len(c)) for c, a in rows if len(c)]
