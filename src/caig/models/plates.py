@@ -121,9 +121,9 @@ class PlateBank:
             vector = _vector(phrase, words)
             likeness = vectors @ (vector / max(float(np.linalg.norm(vector)), 1e-9))
             said = np.array([max((likeness[k] for k in group), default=0.0) for group in groups["phrases"]])
-            worth = (said * groups["weight"])[kinds].max(1)
-            total += worth
-            best += float((said * groups["weight"]).max())
+            worth = said * groups["weight"]
+            total += worth[kinds].max(1)
+            best += float(worth.max())
         return total / max(best, 1e-9)
 
     @cached_property
