@@ -30,7 +30,8 @@ def test_a_theme_decides_place_and_light_and_leaves_things_and_blur(name: str) -
     assert phrases[0] in row["place"] or text.startswith(row["place"])
     assert "sandy beach by the sea" not in text or name == "golden beach"
     assert "cool crisp lighting" not in text or "cool" in row["lights"]
-    assert "fresh lemons and oranges" in text and phrases[-1] == "soft background blur"
+    assert ("fresh lemons and oranges" in text) == ("lemons" in row["props"]), "what does not go with it is left out"
+    assert phrases[-1] == "soft background blur"
     lights = [light for light in row["lights"] for phrase in words.lights[light] if phrase in text]
     assert lights
 
@@ -38,6 +39,10 @@ def test_a_theme_decides_place_and_light_and_leaves_things_and_blur(name: str) -
 def test_the_setting_is_read_back_from_most_themes() -> None:
     places = {name: {setting_of(place) for place in row["place"]} for name, row in themes().items()}
     assert {name for name, found in places.items() if len(found) != 1 or None in found} == set()
+
+
+def test_things_that_nobody_knows_stay() -> None:
+    assert "a brass telescope" in steer("sandy beach by the sea, a brass telescope", "spa", seed=1)
 
 
 def test_a_writer_without_things_gets_the_themes() -> None:

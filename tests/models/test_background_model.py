@@ -10,7 +10,7 @@ from diffusers import StableDiffusionControlNetInpaintPipeline
 from PIL import Image
 from safetensors.torch import save_file
 
-from caig.errors import CheckpointError
+from caig.errors import CheckpointError, InputError
 from caig.models.background_loading import read_sampling
 from caig.models.background_model import BackgroundModel, Frame
 from caig.models.background_text import warn_of_cut
@@ -229,3 +229,10 @@ def test_the_controlnet_can_be_left_out(model: BackgroundModel) -> None:
     changed = BackgroundModel(model.pipeline, replace(model.sampling, controlnet_scale=0.0), name="x")
     assert np.array_equal(without, changed.paint(canvas, [text], seeds=[5])[0])
     assert not np.array_equal(without, model.paint(canvas, [text], seeds=[5])[0])
+
+
+def test_a_negative_needs_guidance(model: BackgroundModel) -> None:
+    unguided = BackgroundModel(model.pipeline, replace(model.sampling, guidance=1.0), name="quick")
+    wish = replace(described("rustic kitchen table"), negative="fruit")
+    with pytest.raises(InputError, match="negative: expected a background model with guidance, got quick"):
+        unguided.paint(sample_canvas(64, 64), [wish], seeds=[5])

@@ -173,3 +173,18 @@ def test_rendered_plates_become_a_bank_without_what_the_renderer_needs(tmp_path:
     with pytest.raises(InputError, match=r"expected plates-\*\.tar, got none there"):
         join_plates(tmp_path / "empty", tmp_path / "third.tar")
     assert not (tmp_path / "third.tar").exists()
+
+
+def test_a_long_banner_is_continued_by_mirror_images_to_its_very_ends() -> None:
+    """A plate of 40x40 on 400x40: mirror images beside it, and their mirror images; no column drawn out to a streak."""
+    plate = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    fit = replace(fit_plate((40, 40), STAND, (180, 10, 220, 32), (400, 40), mirrored=False), scale=1.0, x=180.0, y=0.0)
+    laid = warp(plate, fit, (400, 40))
+    assert np.array_equal(laid[:, 180:220], plate)
+    assert np.array_equal(laid[:, 220:260], plate[:, ::-1]) and np.array_equal(laid[:, 260:300], plate)
+    assert (laid[:, :-1] != laid[:, 1:]).any((0, 2)).mean() > 0.95
+
+
+def test_a_tall_canvas_is_covered_so_that_no_ground_hangs_above_the_sky() -> None:
+    fit = fit_plate((160, 90), STAND, (40, 250, 60, 300), (100, 400), mirrored=False)
+    assert fit.y <= 0 and fit.y + fit.scale * 90 >= 400

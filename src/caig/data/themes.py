@@ -32,10 +32,12 @@ def check_theme(name: str) -> None:
 
 
 def steer(text: str, theme: str, *, seed: int) -> str:
-    """The description `text` in `theme`: place, floor, backdrop and light are the theme's, things that lie around and
-    the blur stay the writer's; where the writer names no things, the theme does. Same seed, same words."""
+    """The description `text` in `theme`: place, floor, backdrop and light are the theme's; the blur stays the writer's,
+    and so do things that lie around, unless they are known not to go with the theme, as ice on a beach. Where no thing
+    is left, the theme names one. Same seed, same words.
+    """
     row, rng, words = themes()[theme], Random(seed), vocabulary()
-    kept = [phrase.strip() for phrase in text.split(",") if _stays(phrase.strip())]
+    kept = [phrase.strip() for phrase in text.split(",") if _stays(phrase.strip(), row)]
     blur = [phrase for phrase in kept if any(phrase in row for row in words.blur.values())]
     things = [phrase for phrase in kept if phrase not in blur]
     around = [_phrase(words.floors, row["floors"], rng), _phrase(words.backdrops, row["backdrops"], rng)]
@@ -45,10 +47,12 @@ def steer(text: str, theme: str, *, seed: int) -> str:
     return ", ".join(filter(None, [place, *around, *(things or [own]), light, *blur]))
 
 
-def _stays(phrase: str) -> bool:
-    """Whether a phrase of the writer's says nothing about place, floor, backdrop or light."""
+def _stays(phrase: str, row: Phrases) -> bool:
+    """Whether a phrase of the writer's says nothing about place, floor, backdrop or light, nor names a known thing that
+    the theme does not have."""
     words = vocabulary()
-    placed = [*words.floors.values(), *words.backdrops.values(), *words.lights.values()]
+    strange = [phrases for name, phrases in words.props.items() if name not in row["props"]]
+    placed = [*words.floors.values(), *words.backdrops.values(), *words.lights.values(), words.raised, *strange]
     return bool(phrase) and setting_of(phrase) is None and not any(phrase in phrases for phrases in placed)
 
 

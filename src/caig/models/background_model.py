@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from caig.errors import InputError
 from caig.models.background_loading import Sampling, load_pipeline
 from caig.models.background_parts import enlarge_latents
 from caig.models.background_text import Words, encode_texts
@@ -125,6 +126,9 @@ class BackgroundModel:
         """
         height, width = canvas.product.shape
         frame = Frame.around((width, height), self.sampling.native_side, self._multiple())
+        if not self._guided() and self.plates is None and any(d.negative for d in descriptions):
+            hint = "Leave the negative out, or sample with a guidance above 1."
+            raise InputError("negative", expected="a background model with guidance", got=self.name, next_step=hint)
         negatives = [description.negative for description in descriptions] if self._guided() else None
         words = encode_texts(self.pipeline, [description.text for description in descriptions], negatives)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]

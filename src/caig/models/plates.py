@@ -40,7 +40,7 @@ MISFIT = 0.3  # what a plate loses by standing badly, beside a text match of 0 t
 NEAR = 0.08  # plates this close to the best one take turns by seed
 MOST_ZOOM = 1.6  # a plate is enlarged by at most this beyond what covers the canvas
 CALM = 0.2  # deviation of the blur where copy will stand, over that space's shorter side
-STRETCH = 2.0  # canvases this much longer than a plate continue it by mirror images
+STRETCH = 2.0  # canvases this much wider than a plate, for their height, continue it by mirror images
 
 Sides = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -174,12 +174,13 @@ def fit_plate(plate: Size, stand: Sides, product: Sides, canvas: Size, mirrored:
     """Where a plate of `plate` (W, H) pixels goes on `canvas` (W, H), so that what would stand on it stands where
     the product does (`product` in pixels of the canvas), as large as the product, with no gap where that can be.
 
-    A canvas `STRETCH` times longer than the plate is not covered along its long side: mirror images continue it.
+    A canvas `STRETCH` times wider for its height than the plate is not covered in its width: mirror images continue it
+    there. A tall one is covered, since a mirror image would put ground above the sky.
     """
     wide, high = plate
     left, right = (1 - stand[2], 1 - stand[0]) if mirrored else (stand[0], stand[2])
     covers = canvas[0] / wide, canvas[1] / high
-    least = min(covers) if max(covers) > STRETCH * min(covers) else max(covers)
+    least = covers[1] if covers[0] > STRETCH * covers[1] else max(covers)
     wanted = (product[3] - product[1]) / ((stand[3] - stand[1]) * high)
     scale = float(np.clip(wanted, least, MOST_ZOOM * least))
     x = _cover((product[0] + product[2]) / 2 - scale * wide * (left + right) / 2, scale * wide, canvas[0])
@@ -198,8 +199,16 @@ def warp(pixels: Pixels, fit: Fit, size: Size) -> Pixels:
     if scale < 1:  # averaged down first, so that fine textures don't flicker
         smaller = max(1, round(source.shape[1] * scale)), max(1, round(source.shape[0] * scale))
         source, scale = cv2.resize(source, smaller, interpolation=cv2.INTER_AREA), 1.0
-    matrix = np.array([[scale, 0, fit.x + (scale - 1) / 2], [0, scale, fit.y + (scale - 1) / 2]])
-    return cv2.warpAffine(source, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # pyright: ignore
+    columns = _mirrored((np.arange(size[0]) + 0.5 - fit.x) / scale, source.shape[1])
+    rows = _mirrored((np.arange(size[1]) + 0.5 - fit.y) / scale, source.shape[0])
+    x, y = (grid.astype(np.float32) for grid in np.meshgrid(columns, rows))
+    return cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # pyright: ignore
+
+
+def _mirrored(at: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Pixel centres in a picture of `length` that stand for the places `at` in its endless row of mirror images."""
+    at = np.mod(at, 2 * length)
+    return np.minimum(at, 2 * length - at) - 0.5
 
 
 def calmed(pixels: Pixels, clear: Box) -> tuple[float, Pixels]:
