@@ -56,7 +56,7 @@ class Painter:
             print(f"painter: job {job['id']}: {error!r}", file=sys.stderr, flush=True)
 
     def _paint(self, job: store.Row) -> None:
-        product, request = self._product(job["product_id"]), job["request"]
+        product, request = self.product(job["product_id"]), job["request"]
         cutout = read_cutout(product, self.pipeline.cutout)
         canvas = lay_out(cutout, (request["width"], request["height"]), Placement())
         made: list[Creative] = []
@@ -66,9 +66,10 @@ class Painter:
             store.set_job(self.engine, job["id"], done=k + 1)
             if not self.wanted:
                 raise SystemExit("painter: its server is gone")
-        self._store(product, request, made)
+        self.keep(product, request, made)
 
-    def _product(self, id: str) -> Product:
+    def product(self, id: str) -> Product:
+        """The product called `id`, its files in place."""
         row = store.get(self.engine, products, id)
         assert row is not None  # a job's product is there: the database sees to it
         mask = row["mask"] and self.files.path(row["mask"])
@@ -81,7 +82,8 @@ class Painter:
         text = request["description"]
         return [Description(product_id=product.id, text=text, author="user", seed=request["seed"])]
 
-    def _store(self, product: Product, request: store.Row, made: list[Creative]) -> None:
+    def keep(self, product: Product, request: store.Row, made: Sequence[Creative]) -> list[str]:
+        """Judge and store what was made for a job's `request`, and the original beside it; the ids of what was made."""
         assert isinstance(product.image, Path)
         original = original_ad(product.image, (request["width"], request["height"]))
         pictures = [original, *(creative.image for creative in made)]
@@ -95,6 +97,7 @@ class Painter:
             row = self._row(product, creative.image, score, kind=kind, models=models, **facts)
             rows.append(row | {"layers": self._layers(creative.layers)})
         store.add_creatives(self.engine, rows)
+        return ids[1:]
 
     def _row(self, product: Product, image: Pixels, score: Score, **facts: Any) -> store.Row:
         from caig.imaging.writing import encode
