@@ -70,7 +70,7 @@ def open_shop(folder: Path) -> Path:
 
 
 def visit(folder: Path, shoppers: int, *, at: int = 1_767_268_800_000, bot: bool = False) -> None:
-    """Shoppers of each campaign's allocation in force, from `at` (2026-01-01 noon) on; the brighter, the more clicks."""
+    """Shoppers of each campaign's allocation in force, from `at` (2026-01-01 noon) on; they like what is bright."""
     engine, files = open_database(f"sqlite:///{folder / 'ledger.db'}"), Files(folder)
     for campaign in campaigns.read_campaigns(engine):
         allocation = campaigns.latest(engine, campaign)

@@ -151,9 +151,7 @@ def cut_in_second_campaign() -> Any:
     return cut
 
 
-def test_the_next_cycle_goes_on_from_the_models_in_use_on_new_clicks(
-    shop: Path, passes: None, tmp_path: Path
-) -> None:
+def test_the_next_cycle_goes_on_from_the_models_in_use_on_new_clicks(shop: Path, passes: None, tmp_path: Path) -> None:
     config = begin(shop, tmp_path)
     run(config, Painter())
     visit(tmp_path / "service", 40, at=1_767_355_200_000)
@@ -179,9 +177,7 @@ def test_bots_teach_nothing(shop: Path, tmp_path: Path) -> None:
     assert not (config.out / "clicks/0001").exists()
 
 
-def test_a_model_that_is_no_better_stays_out(
-    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_is_no_better_stays_out(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = begin(shop, tmp_path)
     monkeypatch.setattr("caig.recipes.learn_steps.opened", lambda gain, gate: False)
     assert "stays out" in str(run(config, Painter()))
@@ -197,11 +193,15 @@ def test_the_gate_by_hand() -> None:
     better = np.array([[0.5, 0.9, 0.3], [0.1, 0.5, 0.6], [0.7, 0.4, 0.5]])
     del counts
     clicks = ProductClicks(product=Product(id="a", title="a"), creatives=(), pictures=(), better=better)
-    scores = [Score(creative_id=str(k), utility=u, ctr=0, low=0, high=0, basis="") for k, u in enumerate((1.0, 0.0, 1.0))]
+    scores = [
+        Score(creative_id=str(k), utility=u, ctr=0, low=0, high=0, basis="") for k, u in enumerate((1.0, 0.0, 1.0))
+    ]
     assert rightly(Judged(clicks=clicks, scores=scores)).tolist() == pytest.approx([0.9, 0.5, 0.4])
 
 
-@pytest.mark.parametrize(("gate", "low", "passed"), [("better", -0.1, True), ("credible", -0.1, False), ("credible", 0.1, True)])
+@pytest.mark.parametrize(
+    ("gate", "low", "passed"), [("better", -0.1, True), ("credible", -0.1, False), ("credible", 0.1, True)]
+)
 def test_who_passes(gate: str, low: float, passed: bool) -> None:
     from caig.recipes.learn_steps import opened
     from caig.types import Estimate
