@@ -1,9 +1,8 @@
-"""A service with 14 products, ads of plain colours, and shoppers who click what is bright; tiny models that learn."""
+"""A service with 8 products, ads of plain colours, and shoppers who click what is bright; tiny models that learn."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ TINY = BackboneSize(
 )  # as in the reward recipe's tests
 TITLES = ["Where would you click, box number 1 or mug?", "Which picture of the box is clicked more?"] * 10
 SIDE = 64
-PRODUCTS = 14
+PRODUCTS = 8  # by a hash of their ids a0 tests, a5 and a6 validate, the others train
 
 
 def write_reward_model(folder: Path, members: int = 2) -> Path:
@@ -89,7 +88,7 @@ def visit(folder: Path, shoppers: int, *, at: int = 1_767_268_800_000, bot: bool
 
 def toy(folder: Path, models: Path, out: Path, **fields: object) -> Config:
     small = {
-        "steps": 4, "rounds": 1, "products": 4, "side": 64, "candidates": 3, "fresh": 1, "arms": 3, "rolls": 1,
+        "steps": 4, "rounds": 0, "products": 2, "side": 64, "candidates": 2, "fresh": 1, "arms": 3, "rolls": 1,
         "least_clicks": 10, "prompt_model": str(models / "prompt"), "reward_model": str(models / "reward"),
         "calibrated_on": "simulated",
     }  # fmt: skip
@@ -101,6 +100,3 @@ def write_models(folder: Path) -> Path:
     write_prompt_model(folder / "prompt")
     write_reward_model(folder / "reward")
     return folder
-
-
-Cut = Callable[..., object]

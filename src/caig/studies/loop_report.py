@@ -27,8 +27,8 @@ STYLE = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """Arrays f64[cycles, worlds, products]: `ctr[policy]`, the true CTR of what was shown; `top[policy]`, of the best ad
-    that it had in each cycle; `shoppers`. `best` f64[worlds, products]: of the best ad that any policy ever had."""
+    """Arrays f64[cycles, worlds, products]: `ctr[policy]`, the true CTR of what was shown; `top[policy]`, of the best
+    ad that it had in each cycle; `shoppers`. `best` f64[worlds, products]: of the best ad that any policy ever had."""
 
     ctr: Mapping[str, Floats]
     top: Mapping[str, Floats]
