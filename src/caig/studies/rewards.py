@@ -134,7 +134,7 @@ def run(config: Config) -> list[Estimate | str]:
     from caig.studies.reward_tables import tables
 
     _check(config)
-    scenes = sorted(read_scenes(config.scenes), key=lambda scene: scene.product["id"])  # stable: by id within a product
+    scenes = sorted(read_scenes(config.scenes, painted=True), key=lambda scene: scene.product["id"])  # stable: by id within a product
     ads = measured(config, scenes)
     shelves = [Shelf(config=config, seed=config.seed + k, ads=ads, scenes=scenes) for k in range(config.worlds)]
     for system in config.systems:  # a cut study has each finished system in every world
