@@ -11,12 +11,16 @@ from fastapi.responses import FileResponse
 from sqlalchemy import Table
 from starlette.exceptions import HTTPException
 
+from caig.data.themes import themes
+from caig.imaging.placing import PRESETS
 from caig.online.schema import creatives, jobs, products
 from caig.service import store
 from caig.service.bodies import (
+    ChoicesOut,
     CreativeList,
     CreativeOut,
     Cursor,
+    FormatOut,
     Id,
     JobIn,
     JobOut,
@@ -34,6 +38,13 @@ from caig.service.problems import RESPONSES
 from caig.service.state import Here, State, admin, missing
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(admin)], responses=RESPONSES)
+
+
+@router.get("/choices")
+async def choices() -> ChoicesOut:
+    """Themes and formats that jobs may name."""
+    formats = [FormatOut(name=name, width=width, height=height) for name, (width, height) in PRESETS.items()]
+    return ChoicesOut(themes=list(themes()), formats=formats)
 
 
 @router.post("/products", status_code=201)
@@ -149,7 +160,7 @@ async def list_jobs(state: Here, limit: Limit = 50, cursor: Cursor = None, produ
 
 @router.get("/jobs/{job_id}")
 async def show_job(job_id: PathId, state: Here) -> JobOut:
-    """How far a job is: `done` of `total` pictures."""
+    """How far a job is."""
     return JobOut(**await _get(state, jobs, job_id))
 
 
