@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+from PIL import Image
 from sqlalchemy import select
 
-from caig.errors import CatalogError, InputError
+from caig.errors import CaigError, CatalogError, InputError
 from caig.models.hub import fingerprint
 from caig.online import campaigns
 from caig.online.learned import name_in_use
-from caig.online.schema import creatives, models, open_database
+from caig.online.ledger import Ledger
+from caig.online.schema import creatives, models, open_database, products
+from caig.pipeline import AdPipeline
 from caig.recipes import learn_ledger, pcpo_update
 from caig.recipes.learn import Config, run
 from caig.recipes.learn_steps import opened, rightly
 from caig.recipes.reward.report import Judged
 from caig.recipes.reward.samples import ProductClicks
+from caig.service.painter import Painter as ServicePainter
+from caig.service.store import get
+from caig.service.uploads import Files
 from caig.types import Estimate, Product, Score
+from tests.cli.cli_fakes import Prompts, Rewards
 from tests.recipes.cutting import cut_at
 from tests.recipes.learn_toys import open_shop, toy, visit, write_models
 from tests.recipes.pcpo_toys import Painter
@@ -225,3 +234,121 @@ def test_clicks_without_pairs_wait_for_more(shop: Path, tmp_path: Path, monkeypa
     with pytest.raises(CatalogError, match="a training product with two usable pictures"):
         run(config, Painter())
     assert not (config.out / "clicks/0001").exists() and not (config.out / "cycles/0001").exists()
+
+
+def test_the_service_paints_with_the_models_in_use(uncut: Config) -> None:
+    engine = open_database(uncut.database)
+    pipeline = AdPipeline(prompt_model=Prompts(), background_model=Painter(), reward_model=Rewards())
+    painter = ServicePainter(engine=engine, files=Files(uncut.folder), pipeline=pipeline, parent=0).up_to_date()
+    fingerprints = {role: model["fingerprint"] for role, model in painter.pipeline.models().items()}
+    found = manifest(uncut)
+    assert fingerprints["reward"] == found["trained"]["reward"]["fingerprint"]
+    assert fingerprints["prompt"].endswith(found["trained"]["prompt"]["fingerprint"])
+    assert painter.pipeline.background_model is pipeline.background_model and painter.up_to_date() is painter
+
+
+def partitions(config: Config, shop: Path, days: int) -> Path:
+    """The shop's ledger as a folder of dated partitions, one a day, each with all its impressions."""
+    folder = config.out.parent / "log"
+    rows = Ledger(open_database(config.database)).export()
+    for day in range(1, days + 1):
+        (folder / f"day=2026-01-0{day}").mkdir(parents=True, exist_ok=True)
+        moved = rows.with_columns(pl.col("at").dt.offset_by(f"{day - 1}d"), pl.col("impression_id") + f"-{day}")
+        moved.write_parquet(folder / f"day=2026-01-0{day}/part-0.parquet")
+    return folder
+
+
+def from_log(shop: Path, tmp_path: Path, days: int, **fields: Any) -> Config:
+    config = begin(shop, tmp_path, **fields)
+    files = Files(config.folder).folder
+    lines = ["id,title,category,image"]
+    for k in range(8):
+        row = get(open_database(config.database), products, f"a{k}")
+        assert row is not None
+        lines.append(f"a{k},box number {k},mug,{row['photo']}")
+    (files / "products.csv").write_text("\n".join(lines) + "\n")
+    log = partitions(config, shop, days)
+    return replace(config, database="", log=log, images=files, catalog=files / "products.csv")
+
+
+def test_each_partition_of_a_log_is_taken_once(shop: Path, passes: None, tmp_path: Path) -> None:
+    config = from_log(shop, tmp_path, 3, window=2)
+    (config.log / "day=2999-01-01").mkdir()  # its day is not over
+    shutil.copy(config.log / "day=2026-01-01/part-0.parquet", config.log / "day=2999-01-01/part-0.parquet")
+    assert run(config, Painter()).cycle == 1
+    found = manifest(config)
+    assert found["log"]["impressions"] == 3 * 8 * 200
+    assert list(found["log"]["files"]) == [f"day=2026-01-0{day}/part-0.parquet" for day in (1, 2, 3)]
+    assert [path.name for path in sorted((config.out / "clicks/0001").iterdir())] == ["2026-01-01", "2026-01-03"]
+    for one in found["fresh"]:
+        (ad,) = one["creatives"]
+        with Image.open(config.out / f"cycles/0001/fresh/{ad['product_id']}/{ad['id']}.png") as picture:
+            assert picture.size == (64, 64)
+    assert run(config, Painter()).cycle == 0
+    shutil.copy(config.log / "day=2026-01-02/part-0.parquet", config.log / "day=2026-01-02/part-1.parquet")
+    with pytest.raises(
+        InputError, match="part-1.parquet: expected partitions as they were when they were taken, got a new"
+    ):
+        run(config, Painter())
+
+
+def test_a_partition_without_a_day_is_an_error(shop: Path, tmp_path: Path) -> None:
+    config = from_log(shop, tmp_path, 1)
+    (config.log / "more.csv").write_text("a,b\n")
+    with pytest.raises(InputError, match="more.csv: expected a day in the name, got none"):
+        run(config, Painter())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"database": ""}, "learn: expected --database or --log, got neither"),
+        ({"log": Path("x")}, "learn: expected --database or --log, got both"),
+        ({"database": "", "log": Path("x")}, "--catalog: expected titles and photos beside --log, got none"),
+        ({"steps": 0}, "--steps: expected at least 1, got 0"),
+        ({"fresh": 4}, "--fresh: expected at most 2, of so many --candidates and --arms, got 4"),
+        ({"side": 8}, "size: expected sides of 64 to 2048 pixels, got 8x8"),
+        ({"reward_model": "python:tests.cli.cli_fakes:Rewards"}, "reward model: expected a checkpoint that can learn"),
+    ],
+)
+def test_unusable_settings(fields: dict[str, Any], message: str, shop: Path, tmp_path: Path) -> None:
+    with pytest.raises(CaigError, match=re.escape(message)):
+        run(begin(shop, tmp_path, **fields), Painter())
+    assert not list((tmp_path / "out").glob("cycles/*/manifest.json"))
+
+
+CHANGES: dict[str, Any] = {
+    "calibrated_on": "click log", "steps": 3, "tune": "full", "lr": 1e-2, "head_lr": 1e-2, "candidates": 3,
+    "fresh": 0, "arms": 4, "seed": 1, "rounds": 1,
+}  # fmt: skip
+"""What each setting changes in the manifest; those that tests above show are left out: database, folder, log, images,
+catalog, out, the models, window, least_clicks, gate, side."""
+ROUNDS = {"products": 3}
+
+
+LAUNCHED = ("fresh", "arms", "candidates", "rounds")
+
+
+@pytest.fixture(scope="module")
+def plain(shop: Path, passes: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The manifest without any change."""
+    config = begin(shop, tmp_path_factory.mktemp("plain"))
+    run(config, Painter())
+    return manifest(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*CHANGES, *ROUNDS])
+def test_every_setting_changes_something(
+    name: str, shop: Path, uncut: Config, plain: dict[str, Any], tmp_path: Path
+) -> None:
+    value = {**CHANGES, **ROUNDS}[name]
+    config = begin(shop, tmp_path, **{"rounds": 1 if name in ROUNDS else 0, name: value})
+    run(config, Painter())
+    changed = manifest(config)
+    if name in ROUNDS:
+        assert changed["trained"]["prompt"]["fingerprint"] != manifest(uncut)["trained"]["prompt"]["fingerprint"]
+    elif name in LAUNCHED:
+        assert changed["fresh"] != plain["fresh"]
+    else:
+        assert changed["trained"]["reward"]["fingerprint"] != plain["trained"]["reward"]["fingerprint"]

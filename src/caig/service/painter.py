@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from caig.artifacts import content_hash, record_hash
 from caig.errors import CaigError
 from caig.evaluation.qualities import Reason, explain
 from caig.imaging.reading import read_photo
+from caig.models.hub import load_model
+from caig.online.learned import name_in_use
 from caig.online.schema import open_database, products
 from caig.pipeline import AdPipeline, lay_out, read_cutout, utilities
 from caig.seeding import seed_for
@@ -58,6 +60,14 @@ class Painter:
         except Exception as error:  # the next job may go well
             store.set_job(self.engine, job["id"], status="failed", message=f"unexpected {type(error).__name__}")
             print(f"painter: job {job['id']}: {error!r}", file=sys.stderr, flush=True)
+
+    def up_to_date(self) -> Painter:
+        """With the prompt and reward model that `caig learn` has put in use, where it has."""
+        used = {role: name_in_use(self.engine, role) for role in ("prompt", "reward")}
+        now = self.pipeline.models()
+        newer = {role: name for role, name in used.items() if name not in (None, now[role]["name"])}
+        fresh: Any = {f"{role}_model": load_model(str(name), role) for role, name in newer.items()}  # type: ignore[arg-type]
+        return replace(self, pipeline=replace(self.pipeline, **fresh)) if fresh else self
 
     def _paint(self, job: store.Row) -> None:
         product, request = self.product(job["product_id"]), job["request"]
@@ -175,6 +185,7 @@ def run(parent: int, url: str, folder: Path, names: Sequence[str]) -> None:
         if job is None:
             time.sleep(WAIT)
         else:
+            painter = painter.up_to_date()
             painter.work(job)
 
 

@@ -27,6 +27,7 @@ from caig.types import Alpha, Product
 
 TOGETHER = 40  # shoppers under way at once
 SHARES_FOLLOW = 10  # times a cycle
+SLOWER = FASTEST_CLICK / 1000 + 0.02  # seconds from a decision to a click that no bot makes
 HEADERS = ((b"host", b"localhost"), (b"content-type", b"application/json"))
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -133,14 +134,13 @@ async def open_doors(
         came = [
             (campaigns[c], int(g), float(e)) for c, g, e in zip(order[batch], groups[batch], eager[batch], strict=True)
         ]
-        begun = time.monotonic()
         seen = await asyncio.gather(*(_visit(client, truth, visits, *one) for one in came))
         await _click(client, visits, waiting)
-        waiting = [one for one in seen if one is not None]
-        await asyncio.sleep(max(0.0, FASTEST_CLICK / 1000 + 0.02 - (time.monotonic() - begun)))
+        waiting, ready = [one for one in seen if one is not None], time.monotonic() + SLOWER
         if start // turn != (start + TOGETHER) // turn:
             for allocation in list(state.live.values()):
                 await state.refresh(allocation.campaign, trust)
+        await asyncio.sleep(max(0.0, ready - time.monotonic()))
     await _click(client, visits, waiting)
     return visits
 
