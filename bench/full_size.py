@@ -24,6 +24,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers.utils.logging import disable_progress_bar
 
+from caig.data.instructions import INSTRUCTIONS
 from caig.models.adapters import load_adapted
 from caig.models.background_loading import Sampling, settle
 from caig.models.background_model import BackgroundModel

@@ -10,9 +10,8 @@ from __future__ import annotations
 from functools import partial
 
 import published
-import torch
 from full_size import SIDES, TEXT, painter
-from turns import Run, compare, parser
+from turns import Run, compare, opening, parser
 
 from caig.models.hub import place, resolve
 from caig.models.plates import PlateBank
@@ -47,8 +46,7 @@ def main() -> None:
     options.add_argument("--compile", action="store_true", help="measure the compiled model too")
     args = options.parse_args()
     device, dtype = place("background", args.device, args.dtype)
-    where = torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{where}, {dtype}, torch {torch.__version__}, {args.n} pictures at once, {args.turns} turns")
+    print(f"{opening(device, dtype, args.turns)}; {args.n} pictures at once")
     for name in args.models.split(","):
         if name not in SIDES and PlateBank.read(resolve(name, "background")):
             print(f"{name} {PLATES}")

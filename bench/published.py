@@ -8,17 +8,26 @@ reference model in preference optimisation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import EulerAncestralDiscreteScheduler
 from PIL import Image
+from torch import Tensor
 
+from caig.data.templates import instruct
 from caig.imaging.edges import product_edges
 from caig.models.background_model import GREY, BackgroundModel, Frame
-from caig.types import Canvas, Description, Pixels
+from caig.models.describing import MAX_TOKENS, write_request
+from caig.models.mllm import encode, encode_training, join
+from caig.models.reward_model import Layout, RewardNetwork, letterbox, together
+from caig.preference.policy import Pairs, objective
+from caig.types import Canvas, Description, Pixels, Product
 
 STEPS, GUIDANCE = 30, 7.5
+BETA = 0.5
 
 
 class Painter:
@@ -56,3 +65,68 @@ class Painter:
             generator=torch.Generator().manual_seed(seed),
         ).images[0]
         return frame.unfit(np.asarray(painted), (width, height))
+
+
+@torch.inference_mode()
+def describe(model: Any, processor: Any, product: Product, n: int, *, seed: int) -> list[str]:
+    """`n` texts at temperature 1, one after another: each reads photo and words anew."""
+    torch.manual_seed(seed)
+    texts = []
+    for _ in range(n):
+        inputs = encode(processor, [write_request(product, 1, seed=seed)], [product.image], model.device)
+        told = model.generate(**inputs, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=MAX_TOKENS)
+        texts.append(processor.tokenizer.decode(told[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+    return texts
+
+
+@torch.inference_mode()
+def score(
+    network: RewardNetwork, processor: Any, product: Product, images: Sequence[Pixels], *, side: int, layout: Layout
+) -> list[int]:
+    """How many others each image beats: every pair in one sequence, in one order, one after another."""
+    squares, wins = [letterbox(image, side) for image in images], [0] * len(images)
+    for a, b in combinations(range(len(images)), 2):
+        pair = together(squares[a], squares[b], layout)
+        inputs = encode(processor, [instruct(product, of="joint")], [pair], network.backbone.device)
+        left, right = network(inputs)[0][0].tolist()
+        wins[a if left >= right else b] += 1
+    return wins
+
+
+def preference_loss(
+    model: Any, second: Any, processor: Any, shown: Product, wrong: Product, chosen: str, rejected: str
+) -> Tensor:
+    """The objective on one pair: `model` and the reference `second` read the product and its pictures for each text.
+
+    `wrong` is the product under corrupted information.
+    """
+    own = [log_probs(model, processor, shown, [chosen, rejected]), log_probs(model, processor, wrong, [chosen])]
+    with torch.no_grad():
+        ref = [log_probs(second, processor, shown, [chosen, rejected]), log_probs(second, processor, wrong, [chosen])]
+    lengths = torch.ones(1, device=own[0].device)  # for losses per token, which this one is not
+    return objective(
+        Pairs(
+            chosen=own[0][:1],
+            rejected=own[0][1:],
+            corrupted=own[1],
+            ref_chosen=ref[0][:1],
+            ref_rejected=ref[0][1:],
+            ref_corrupted=ref[1],
+            chosen_length=lengths,
+            rejected_length=lengths,
+        ),
+        beta=BETA,
+        product_weight=1.0,
+    )
+
+
+def log_probs(model: Any, processor: Any, product: Product, texts: Sequence[str]) -> Tensor:
+    """log p of each text given the product, f32[N], by whole sequences: nothing is shared between them."""
+    count, request = len(texts), write_request(product, 1, seed=0)
+    batch = encode_training(
+        processor, [request] * count, [product.image] * count, [[text] for text in texts], model.device
+    )
+    joined = join(model, batch.inputs, batch.answers, batch.mask)
+    del joined["labels"]
+    logits = model(**joined, use_cache=False, logits_to_keep=batch.answers.shape[1] + 1).logits[:, :-1].float()
+    return (logits.log_softmax(-1).gather(2, batch.answers[..., None])[..., 0] * batch.mask).sum(1)

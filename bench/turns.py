@@ -40,6 +40,12 @@ def parser(about: str | None, *, models: str) -> argparse.ArgumentParser:
     return made
 
 
+def opening(device: str, dtype: str, turns: int) -> str:
+    """The first line of a script: where it ran."""
+    where = torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU, {torch.get_num_threads()} threads"
+    return f"{where}, {dtype}, torch {torch.__version__}, {turns} turns; ratio: median [least, most]"
+
+
 def compare(title: str, unit: str, ways: Mapping[str, Callable[[], Run]], turns: int) -> dict[str, Measured]:
     """Measure and print `ways`, the last one as what the others are compared with.
 
