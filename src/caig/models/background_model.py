@@ -150,8 +150,8 @@ class BackgroundModel:
     ) -> list[Pixels]:
         """The plates, at their own resolution, with the light and shadow that the diffusion model gives them around the
         product: what it changed in brightness, smoothed over `SMOOTH`, fades over `REACH`. So little detail is left
-        that half the side is enough. Its colours are left out: a small painter's spots of colour were seen in sheets, its
-        shadows hold."""
+        that half the side is enough. Its colours are left out: a small painter's spots of colour were seen in sheets,
+        its shadows hold."""
         frame, side = frame.half(), self.sampling.native_side / 2
         start = self._encode(np.stack([frame.fit(plate, GREY) / 127.5 - 1 for plate in plates]))
         painted = self._denoise(frame, canvas, words, generators, start=start)
