@@ -129,7 +129,10 @@ def test_without_new_clicks_there_is_nothing_to_learn(uncut: Config) -> None:
     assert not (uncut.out / "cycles/0002").exists()
 
 
-@pytest.mark.parametrize("where", ["reward", "prompt", "launch"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("where", [pytest.param("reward", marks=SLOW), "prompt", pytest.param("launch", marks=SLOW)])
 def test_a_cut_cycle_goes_on_and_equals_an_uncut_one(
     where: str, shop: Path, uncut: Config, passes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caig.artifacts import published_folder, to_json, write_atomic
-from caig.errors import InputError
+from caig.errors import CatalogError, InputError
 from caig.types import Estimate, Product
 
 if TYPE_CHECKING:
@@ -233,7 +233,10 @@ def learned(config: Config, world: int, folder: Path, number: int, background: B
         seed=config.seed,
         threads=config.threads,
     )
-    return str(learn.run(settings, background))
+    try:
+        return str(learn.run(settings, background))
+    except CatalogError as error:  # no click on a product that trains: the next cycle learns from both
+        return str(error)
 
 
 def _backup(service: Path, number: int) -> Path:
