@@ -25,6 +25,7 @@ from caig.online.schema import creatives, models, open_database, products
 from caig.pipeline import AdPipeline
 from caig.recipes import learn_ledger, pcpo_update
 from caig.recipes.learn import Config, run
+from caig.recipes.learn_data import Cycle
 from caig.recipes.learn_steps import opened, rightly
 from caig.recipes.reward.report import Judged
 from caig.recipes.reward.samples import ProductClicks
@@ -178,6 +179,9 @@ def test_the_next_cycle_goes_on_from_the_models_in_use_on_new_clicks(shop: Path,
     assert second["trained"]["reward"]["parent"] == first["trained"]["reward"]["fingerprint"]
     data = json.loads((config.out / "cycles/0002/reward/model/training.json").read_text())["data"]
     assert data["train"]["pictures"] > first_pictures(config)  # both windows
+    pairs = [found["gate"]["estimates"][2]["n"] for found in (first, second)]
+    assert pairs[0] == 3 * 6 and pairs[1] > pairs[0]  # three held-out products with four ads; then both cycles
+    assert len(Cycle(out=config.out, number=2).windows(1)) == 1
 
 
 def first_pictures(config: Config) -> int:
@@ -325,7 +329,7 @@ CHANGES: dict[str, Any] = {
     "fresh": 0, "arms": 4, "seed": 1, "rounds": 1,
 }  # fmt: skip
 """What each setting changes in the manifest; those that tests above show are left out: database, folder, log, images,
-catalog, out, the models, window, least_clicks, gate, side."""
+catalog, out, the models, window, least_clicks, gate, recent, side; threads and rolls change time alone."""
 ROUNDS = {"products": 3}
 
 

@@ -20,7 +20,7 @@ from caig.models.protocols import BackgroundModel
 from caig.pipeline import AdPipeline
 from caig.recipes import pcpo, reward
 from caig.recipes.learn import Config
-from caig.recipes.learn_data import Cycle, Source, Taken, windows
+from caig.recipes.learn_data import Cycle, Source, Taken
 from caig.recipes.pcpo_steps import Shelf
 from caig.recipes.reward.report import Judged, judge
 from caig.recipes.reward.samples import read_log
@@ -97,17 +97,18 @@ def train_reward(turn: Turn) -> Record:
 
 
 def pass_gate(turn: Turn, trained: Record) -> Record:
-    """Hold the new reward model against the one in use, on the newest clicks of products that no cycle trains on.
+    """Hold the new reward model against the one in use, on recent clicks of products that no cycle trains on.
 
     Each pair scores the chance that the model orders it rightly, given its clicks. Calibration was fitted on some of
     these products; it changes no order.
     """
     models = {"before": turn.load("reward", turn.before["reward"]), "new": turn.load("reward", trained["name"])}
     side = models["new"].calibration.image_side
-    newest = [
-        read_log(turn.source.pictures, window, turn.catalog, side).held_out for window in windows(turn.cycle.clicks)
+    recent = [
+        read_log(turn.source.pictures, window, turn.catalog, side).held_out
+        for window in turn.cycle.windows(turn.config.recent)
     ]
-    held = [product for products in newest for product in products if product.comparable]
+    held = [product for products in recent for product in products if product.comparable]
     if not held:
         return {"passed": False, "estimates": [], "reason": "no held-out product had two ads in one window"}
     scores = {name: [rightly(one) for one in judge(model, held)] for name, model in models.items()}
