@@ -100,7 +100,8 @@ def test_a_cycle_says_which_data_made_which_model_made_which_picture(uncut: Conf
         rows = {row.role: row for row in connection.execute(select(models))}
         made = {row.id: row for row in connection.execute(select(creatives))}
     assert rows["reward"].learned_until == found["log"]["until"]
-    assert rows["reward"].learned_from == {"cycle": 1, "log": found["log"]["hash"]}
+    assert rows["reward"].learned_from == {"cycle": 1, "logs": [found["log"]["hash"]], "judge": None}
+    assert rows["prompt"].learned_from == {"cycle": 1, "logs": [], "judge": rows["reward"].fingerprint}
     assert rows["reward"].parent == fingerprint(Path(uncut.reward_model))
     fresh = [ad for campaign in found["fresh"] for ad in campaign["creatives"]]
     assert len(fresh) == 8
@@ -141,7 +142,7 @@ def test_a_cut_cycle_goes_on_and_equals_an_uncut_one(
     if where == "reward":
         monkeypatch.setattr("caig.recipes.training.cosine_with_warmup", cut_at(2))
     elif where == "prompt":
-        monkeypatch.setattr(pcpo_update, "cosine_with_warmup", cut_at(1))
+        monkeypatch.setattr(pcpo_update, "cosine_with_warmup", cut_at(0))
     else:
         monkeypatch.setattr(learn_ledger, "weakest", cut_in_second_campaign())
     with pytest.raises(KeyboardInterrupt):
@@ -166,6 +167,7 @@ def cut_in_second_campaign() -> Any:
     return cut
 
 
+@SLOW
 def test_the_next_cycle_goes_on_from_the_models_in_use_on_new_clicks(shop: Path, passes: None, tmp_path: Path) -> None:
     config = begin(shop, tmp_path)
     run(config, Painter())
@@ -176,6 +178,7 @@ def test_the_next_cycle_goes_on_from_the_models_in_use_on_new_clicks(shop: Path,
     second = manifest(config, 2)
     assert second["before"] == first["in_use"]
     assert second["log"]["impressions"] == 8 * 40 and second["log"]["files"].keys().isdisjoint(first["log"]["files"])
+    assert second["trained"]["reward"]["logs"] == [first["log"]["hash"], second["log"]["hash"]]
     assert second["trained"]["reward"]["parent"] == first["trained"]["reward"]["fingerprint"]
     data = json.loads((config.out / "cycles/0002/reward/model/training.json").read_text())["data"]
     assert data["train"]["pictures"] > first_pictures(config)  # both windows

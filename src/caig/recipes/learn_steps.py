@@ -64,7 +64,7 @@ def in_use(config: Config, cycle: Cycle) -> dict[str, str]:
 
 
 def train_reward(turn: Turn) -> Record:
-    """Go on with the reward model in use, on every click taken so far; returns the new one's name and fingerprint.
+    """Go on with the reward model in use, on every click taken so far; returns the new one's name and what made it.
 
     CatalogError when no training product has two pictures with clicks in one window.
     """
@@ -93,7 +93,8 @@ def train_reward(turn: Turn) -> Record:
         threads=config.threads,
     )
     folder = reward.run(training)
-    return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": parent.fingerprint}
+    logs = [manifest["log"]["hash"] for manifest in turn.cycle.earlier()] + [turn.taken.hash]
+    return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": parent.fingerprint, "logs": logs}
 
 
 def pass_gate(turn: Turn, trained: Record) -> Record:
@@ -155,7 +156,8 @@ def tune(turn: Turn, judge_name: str) -> Record:
         return {"name": name, "remark": f"the prompt model was not tuned: {error}"}
     judge = turn.load("reward", judge_name)
     folder = pcpo.optimise(training, products, pcpo.Models(background=turn.background, reward=judge))
-    return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": fingerprint_of(turn, name)}
+    made = {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": fingerprint_of(turn, name)}
+    return made | {"judge": judge.fingerprint}
 
 
 def fingerprint_of(turn: Turn, name: str) -> str | None:
