@@ -1,6 +1,6 @@
 /** A campaign's arms: what is known of each, and what may be done with it. */
 
-import { bar, image, isOriginal } from "./card.js";
+import { bar, isOriginal } from "./card.js";
 import { button, h, interval, percent } from "./dom.js";
 
 /** One row an arm; `view.act(method, path, body)` changes the campaign. */
@@ -20,7 +20,7 @@ function row(view, stats, arm, index, counts, names, highest) {
   return h(
     "li",
     { class: `arm arm-${index % 8} ${arm.share ? "" : "retired"}` },
-    h("div", { class: "frame" }, image(ad, name)),
+    view.frames.get(arm.creative_id),
     h("div", { class: "who" }, h("h3", {}, h("i", { class: "dot", "aria-hidden": "true" }), name), h("p", { class: "text" }, ad.description || "As it is"), h("p", { class: "small" }, verdict(arm))),
     h("dl", {}, fact("Share now", arm.share ? percent(arm.share) : "retired"), fact("Shown", shown.toLocaleString("en")), fact("Clicked", clicks.toLocaleString("en")), fact("CTR so far", shown ? percent(clicks / shown) : "–")),
     proven(arm, highest),

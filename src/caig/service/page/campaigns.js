@@ -63,7 +63,7 @@ export async function campaigns() {
 export async function campaign(signal, id) {
   const first = await load(id);
   const [product, { items }] = await Promise.all([get(`/v1/products/${first.stats.product}`), get(`/v1/products/${first.stats.product}/creatives`)]);
-  const view = { id, ads: new Map(items.map((ad) => [ad.id, ad])), body: h("div", { class: "campaign" }), trouble: h("div", {}) };
+  const view = { id, ads: new Map(items.map((ad) => [ad.id, ad])), frames: new Map(), body: h("div", { class: "campaign" }), trouble: h("div", {}) };
   view.act = (method, path, body) => act(view, method, path, body);
   draw(view, first);
   live(view, signal);
@@ -116,6 +116,7 @@ async function act(view, method, path, body) {
 
 function draw(view, { stats, timeline, history }) {
   const names = namesOf(stats, view.ads);
+  for (const [id, name] of names) if (!view.frames.has(id)) view.frames.set(id, h("div", { class: "frame" }, image(view.ads.get(id), name)));
   const charts = h(
     "div",
     { class: "charts" },

@@ -18,17 +18,19 @@ export function image(ad, name) {
 /** A card; `acts` are what the view does: compare(ad), edit(ad), picked(ad). */
 export function card({ ad, rank, parent, highest, file, fresh, acts }) {
   const name = adName(ad, rank);
+  const flat = ad.width > 2 * ad.height; // a lock on its picture would hide it
+  const key = isOriginal(ad) ? null : lock(ad, name);
   return h(
     "li",
-    { class: `ad ${fresh ? "fresh" : ""}`, "data-id": ad.id },
+    { class: `ad ${ad.kind} ${fresh ? "fresh" : ""}`, "data-id": ad.id },
     h(
       "article",
       { "aria-label": name },
-      h("div", { class: "frame" }, image(ad, name), isOriginal(ad) ? null : lock(ad, name)),
+      h("div", { class: "frame" }, image(ad, name), !flat && key),
       h(
         "div",
         { class: "about" },
-        h("h3", {}, name, parent ? h("small", {}, ` edited from ad ${parent}`) : null),
+        h("div", { class: "title" }, h("h3", {}, name, parent ? h("small", {}, ` edited from ad ${parent}`) : null), flat && key),
         prediction(ad, highest),
         isOriginal(ad) ? h("p", { class: "text" }, "As it is. Campaigns show it as their control.") : h("p", { class: "text" }, ad.description),
         reasons(ad.reasons, REASONS),
