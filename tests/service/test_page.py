@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, expect
 from caig.online.ledger import Event
 from caig.service.state import State
 from tests.service.browser import Watched, chromium
-from tests.service.conftest import paint_all, picture, served
+from tests.service.conftest import Service, paint_all, picture, served
 
 MARKUP = '<img src=x onerror="alert(1)"> "Tea" & <script>alert(2)</script>'
 DROP = """([zone, data]) => {
@@ -307,6 +307,18 @@ def test_a_failed_job_says_why(page: Watched, site: tuple[str, State]) -> None:
         button(page.page, "Make ads").click()
     expect(page.page.get_by_role("alert")).to_contain_text("expected a product on a plain ground")
     page.check()
+
+
+def test_a_missing_painter_is_told(browser: Browser, tmp_path: Path) -> None:
+    with served(tmp_path / "service", insecure=True) as (url, state), httpx2.Client(base_url=url) as client:
+        Service(client, state).product()  # type: ignore[arg-type]
+        client.post("/v1/products/oat/creatives", json={"n": 1}).raise_for_status()
+        watched = Watched(browser, url)
+        watched.page.goto("/#/products/oat")
+        expect(watched.page.get_by_role("status").first).to_contain_text("Waiting for the painter")
+        expect(watched.page.get_by_role("status").first).to_contain_text("no painter runs")
+        watched.context.close()
+    assert watched.complaints == []
 
 
 def test_the_policy_lets_no_text_become_markup(page: Watched) -> None:

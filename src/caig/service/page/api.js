@@ -78,7 +78,13 @@ function askKey(why) {
 }
 
 async function ask(why) {
-  const key = h("input", { type: "password", required: true, autocomplete: "off", spellcheck: "false", autofocus: true });
+  const key = h("input", {
+    type: "password",
+    required: true,
+    autocomplete: "off",
+    spellcheck: "false",
+    autofocus: true,
+  });
   const keep = (close) => (event) => {
     event.preventDefault();
     sessionStorage.setItem(STORED, key.value.trim());

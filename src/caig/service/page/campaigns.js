@@ -10,9 +10,9 @@ import { wait } from "./jobs.js";
 
 const EVERY = 5000; // ms between two looks at a campaign
 const POLICIES = [
-  ["thompson", "To each ad by its chance of being the best (Thompson)"],
-  ["epsilon-greedy", "To the best so far (greedy)"],
-  ["uniform", "The same to each (uniform)"],
+  ["thompson", "By its chance of being the best (Thompson)"],
+  ["epsilon-greedy", "All to the best so far (greedy)"],
+  ["uniform", "Equally (uniform)"],
 ];
 
 /** Ask which of the ads of one size shall run; locked ones are chosen already, or all where none is. */
@@ -26,8 +26,16 @@ export function newCampaign(product, ads, rank) {
   const send = (close) => async (event) => {
     event.preventDefault();
     await submitting(event.target, status, async () => {
-      const creatives = boxes.map((box) => box.querySelector("input")).filter((box) => box.checked).map((box) => box.value);
-      const body = { product_id: product.id, creatives, policy: policy.value, click_window: 60 * Number(minutes.value) };
+      const creatives = boxes
+        .map((box) => box.querySelector("input"))
+        .filter((box) => box.checked)
+        .map((box) => box.value);
+      const body = {
+        product_id: product.id,
+        creatives,
+        policy: policy.value,
+        click_window: 60 * Number(minutes.value),
+      };
       const { campaign: id } = await call("POST", "/v1/campaigns", body);
       close();
       location.hash = `#/campaigns/${id}`;
@@ -39,8 +47,12 @@ export function newCampaign(product, ads, rank) {
       { class: "stack", onsubmit: send(close) },
       h("fieldset", { class: "choices" }, h("legend", {}, "Ads"), boxes),
       h("p", { class: "small" }, "The original photo is always in: the others are held against it."),
-      field("Impressions go", policy),
-      field("Minutes that a click counts", minutes, "After a decision. What is proven counts impressions whose time is over."),
+      field("An ad's share of impressions", policy),
+      field(
+        "Minutes that a click counts",
+        minutes,
+        "After a decision. What is proven counts impressions whose time is over.",
+      ),
       status,
       h("div", { class: "actions" }, button("Start", null, { type: "submit", class: "primary" })),
     );
@@ -48,27 +60,69 @@ export function newCampaign(product, ads, rank) {
 }
 
 function choice(ad, name, checked) {
-  return h("label", { class: "choice" }, h("input", { type: "checkbox", value: ad.id, checked }), image(ad, ""), h("span", {}, name, h("small", {}, ` ${percent(ad.ctr)} predicted`)));
+  return h(
+    "label",
+    { class: "choice" },
+    h("input", { type: "checkbox", value: ad.id, checked }),
+    image(ad, ""),
+    h("span", {}, name, h("small", {}, ` ${percent(ad.ctr)} predicted`)),
+  );
 }
 
 export async function campaigns() {
   const { items } = await get("/v1/campaigns");
-  const named = await Promise.all(items.map(async (one) => ({ ...one, title: (await get(`/v1/products/${one.product}`)).title })));
+  const named = await Promise.all(
+    items.map(async (one) => ({ ...one, title: (await get(`/v1/products/${one.product}`)).title })),
+  );
   const row = ({ campaign: id, title, probabilities, policy }) =>
-    h("li", {}, h("a", { class: "tile", href: `#/campaigns/${id}` }, h("span", {}, h("strong", {}, title), h("small", {}, `${count(Object.keys(probabilities).length, "arm")}, ${policy}`))));
+    h(
+      "li",
+      {},
+      h(
+        "a",
+        { class: "tile", href: `#/campaigns/${id}` },
+        h(
+          "span",
+          {},
+          h("strong", {}, title),
+          h("small", {}, `${count(Object.keys(probabilities).length, "arm")}, ${policy}`),
+        ),
+      ),
+    );
   const empty = h("p", { class: "empty" }, "No campaign runs. Open a product and start one with its ads.");
-  return [h("header", { class: "head" }, h("h1", {}, "Campaigns"), h("p", { class: "lead" }, "Running now.")), items.length ? h("ul", { class: "products" }, named.map(row)) : empty];
+  return [
+    h("header", { class: "head" }, h("h1", {}, "Campaigns"), h("p", { class: "lead" }, "Running now.")),
+    items.length ? h("ul", { class: "products" }, named.map(row)) : empty,
+  ];
 }
 
 export async function campaign(signal, id) {
   const first = await load(id);
-  const [product, { items }] = await Promise.all([get(`/v1/products/${first.stats.product}`), get(`/v1/products/${first.stats.product}/creatives`)]);
-  const view = { id, ads: new Map(items.map((ad) => [ad.id, ad])), frames: new Map(), body: h("div", { class: "campaign" }), trouble: h("div", {}) };
+  const [product, { items }] = await Promise.all([
+    get(`/v1/products/${first.stats.product}`),
+    get(`/v1/products/${first.stats.product}/creatives`),
+  ]);
+  const view = {
+    id,
+    ads: new Map(items.map((ad) => [ad.id, ad])),
+    frames: new Map(),
+    body: h("div", { class: "campaign" }),
+    trouble: h("div", {}),
+  };
   view.act = (method, path, body) => act(view, method, path, body);
   draw(view, first);
   live(view, signal);
   const link = h("a", { href: `#/products/${product.id}` }, "All its ads");
-  return [h("header", { class: "head" }, h("h1", {}, product.title), h("p", { class: "lead" }, "Campaign ", h("code", {}, id), ". ", link)), view.trouble, view.body];
+  return [
+    h(
+      "header",
+      { class: "head" },
+      h("h1", {}, product.title),
+      h("p", { class: "lead" }, "Campaign ", h("code", {}, id), ". ", link),
+    ),
+    view.trouble,
+    view.body,
+  ];
 }
 
 async function load(id) {
@@ -116,14 +170,12 @@ async function act(view, method, path, body) {
 
 function draw(view, { stats, timeline, history }) {
   const names = namesOf(stats, view.ads);
-  for (const [id, name] of names) if (!view.frames.has(id)) view.frames.set(id, h("div", { class: "frame" }, image(view.ads.get(id), name)));
-  const charts = h(
-    "div",
-    { class: "charts" },
-    shares(history, stats.arms, names),
-    rates(timeline, stats.arms, names),
+  for (const [id, name] of names)
+    if (!view.frames.has(id)) view.frames.set(id, h("div", { class: "frame" }, image(view.ads.get(id), name)));
+  const charts = h("div", { class: "charts" }, shares(history, stats.arms, names), rates(timeline, stats.arms, names));
+  keepingFocus(() =>
+    view.body.replaceChildren(totals(view, stats, timeline), ...fit(stats), charts, arms(view, stats, timeline, names)),
   );
-  keepingFocus(() => view.body.replaceChildren(totals(view, stats, timeline), ...fit(stats), charts, arms(view, stats, timeline, names)));
 }
 
 /** Creative id -> its name: the original, then ads by their number in the campaign. */
@@ -145,8 +197,20 @@ function totals(view, stats, timeline) {
     tile("Kept, not counted", left.toLocaleString("en")),
     tile("Version of shares", String(stats.version)),
   );
-  const stop = button("Stop", () => confirm("Stop this campaign? It shows no more; clicks still count.") && view.act("DELETE", ""), { class: "secondary", "data-focus": "stop" });
+  const stop = button(
+    "Stop",
+    () => confirm("Stop this campaign? It shows no more; clicks still count.") && view.act("DELETE", ""),
+    { class: "secondary", "data-focus": "stop" },
+  );
   return h("div", { class: "summary" }, facts, stats.running ? stop : h("p", { class: "tag" }, "Stopped"));
 }
 
-const fit = (stats) => (stats.fits ? [] : [notice("Arms were not shown as often as drawn: impressions may be missing. Nothing is promoted until this is mended.", "bad")]);
+const fit = (stats) =>
+  stats.fits
+    ? []
+    : [
+        notice(
+          "Arms were not shown as often as drawn: impressions may be missing. Nothing is promoted until this is mended.",
+          "bad",
+        ),
+      ];

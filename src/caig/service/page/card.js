@@ -30,9 +30,16 @@ export function card({ ad, rank, parent, highest, file, fresh, acts }) {
       h(
         "div",
         { class: "about" },
-        h("div", { class: "title" }, h("h3", {}, name, parent ? h("small", {}, ` edited from ad ${parent}`) : null), flat && key),
+        h(
+          "div",
+          { class: "title" },
+          h("h3", {}, name, parent ? h("small", {}, ` edited from ad ${parent}`) : null),
+          flat && key,
+        ),
         prediction(ad, highest),
-        isOriginal(ad) ? h("p", { class: "text" }, "As it is. Campaigns show it as their control.") : h("p", { class: "text" }, ad.description),
+        isOriginal(ad)
+          ? h("p", { class: "text" }, "As it is. Campaigns show it as their control.")
+          : h("p", { class: "text" }, ad.description),
         reasons(ad.reasons, REASONS),
         broken(ad),
       ),
@@ -67,10 +74,17 @@ function reason({ words, value, others, unit, effect }) {
   const up = effect > 0;
   const worth = `${up ? "lifts" : "lowers"} it by ${Math.abs(effect).toFixed(2)} logits`;
   const title = `${value.toFixed(0)} against ${others.toFixed(0)} ${unit}; ${worth}`;
-  return h("li", { class: up ? "up" : "down", title }, h("span", { class: "mark", "aria-hidden": "true" }, up ? "▲" : "▼"), words, h("span", { class: "unseen" }, `, ${worth}`));
+  return h(
+    "li",
+    { class: up ? "up" : "down", title },
+    h("span", { class: "mark", "aria-hidden": "true" }, up ? "▲" : "▼"),
+    words,
+    h("span", { class: "unseen" }, `, ${worth}`),
+  );
 }
 
-const broken = (ad) => (ad.broken.length ? h("p", { class: "notice warn" }, `Look closely: ${ad.broken.join(", ")}`) : null);
+const broken = (ad) =>
+  ad.broken.length ? h("p", { class: "notice warn" }, `Look closely: ${ad.broken.join(", ")}`) : null;
 
 function lock(ad, name) {
   const press = async () => {
@@ -91,13 +105,28 @@ function lock(ad, name) {
 }
 
 function actions(ad, name, file, acts) {
-  const act = (label, run, more = {}) => button(label, run, { class: "quiet", "data-focus": `${label}-${ad.id}`, "aria-label": `${label} ${name}`, ...more });
+  const act = (label, run, more = {}) =>
+    button(label, run, {
+      class: "quiet",
+      "data-focus": `${label}-${ad.id}`,
+      "aria-label": `${label} ${name}`,
+      ...more,
+    });
   const compare = act("Compare", () => acts.compare(ad), { "aria-pressed": String(acts.picked(ad)) });
-  const save = act("PNG", () => download(`/v1/creatives/${ad.id}/image`, `${file}.png`), { "aria-label": `Download ${name} as PNG` });
+  const save = act("PNG", () => download(`/v1/creatives/${ad.id}/image`, `${file}.png`), {
+    "aria-label": `Download ${name} as PNG`,
+  });
   if (isOriginal(ad)) return h("div", { class: "acts" }, compare, save);
   const layers = act("Layers", () => download(`/v1/creatives/${ad.id}/layers`, `${file}.ora`), {
     "aria-label": `Download ${name} with layers, as OpenRaster`,
     title: "OpenRaster: background, shadow and product",
   });
-  return h("div", { class: "acts" }, compare, act("Edit", () => acts.edit(ad)), save, layers);
+  return h(
+    "div",
+    { class: "acts" },
+    compare,
+    act("Edit", () => acts.edit(ad)),
+    save,
+    layers,
+  );
 }

@@ -24,7 +24,11 @@ export function shares(history, arms, names) {
 
 /** A band between two step lines. */
 function band(history, x, y, above, below, end) {
-  const edge = (values) => values.flatMap((value, k) => [[x(history[k].at), y(value)], [x(history[k + 1]?.at ?? end), y(value)]]);
+  const edge = (values) =>
+    values.flatMap((value, k) => [
+      [x(history[k].at), y(value)],
+      [x(history[k + 1]?.at ?? end), y(value)],
+    ]);
   return `M${[...edge(above), ...edge(below).reverse()].map((point) => point.map((n) => n.toFixed(1)).join(",")).join("L")}Z`;
 }
 
@@ -33,7 +37,9 @@ export function rates(timeline, arms, names) {
   const lines = arms.map(({ creative_id: id }) => soFar(timeline.arms[id], timeline));
   const highest = Math.max(0.001, ...lines.flat().map(([, rate]) => rate)) * 1.15;
   const end = timeline.start + timeline.step * (Object.values(timeline.arms)[0]?.shown.length ?? 1);
-  const told = lines.map((line, k) => line.length && `${names.get(arms[k].creative_id)} ${percent(line.at(-1)[1])}`).filter(Boolean);
+  const told = lines
+    .map((line, k) => line.length && `${names.get(arms[k].creative_id)} ${percent(line.at(-1)[1])}`)
+    .filter(Boolean);
   const words = told.length ? `Now ${told.join(", ")}.` : `Drawn from ${ENOUGH} impressions of an arm on.`;
   return chart("CTR so far", words, arms, names, (plot, scale) => {
     const [x, y] = [scale.time(timeline.start, end), scale.y(highest)];
@@ -59,14 +65,24 @@ function soFar(counts, { start, step }) {
 /** A figure that is drawn anew when its width changes. */
 function chart(title, words, arms, names, draw) {
   const plot = svg("svg", { role: "img", "aria-label": `${title}. ${words}`, height: HEIGHT });
-  const legend = h("ul", { class: "legend", "aria-hidden": "true" }, arms.map(({ creative_id: id }, k) => h("li", { class: `arm-${k % 8}` }, h("i", { class: "dot" }), names.get(id))));
+  const legend = h(
+    "ul",
+    { class: "legend", "aria-hidden": "true" },
+    arms.map(({ creative_id: id }, k) => h("li", { class: `arm-${k % 8}` }, h("i", { class: "dot" }), names.get(id))),
+  );
   const redraw = ([{ contentRect }]) => {
     const width = Math.max(200, Math.round(contentRect.width));
     plot.replaceChildren();
     plot.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     draw(plot, scales(width));
   };
-  const box = h("figure", { class: "card chart" }, h("figcaption", {}, title), h("div", { class: "plot" }, plot), legend);
+  const box = h(
+    "figure",
+    { class: "card chart" },
+    h("figcaption", {}, title),
+    h("div", { class: "plot" }, plot),
+    legend,
+  );
   new ResizeObserver(redraw).observe(box.querySelector(".plot"));
   return box;
 }
@@ -87,7 +103,10 @@ function axes(plot, scale, ticks, highest, start, end) {
     plot.append(svg("text", { class: "tick", x: PAD.left - 8, y: y(tick) + 4, "text-anchor": "end" }, percent(tick)));
   }
   const day = end - start > 86_400_000;
-  const told = (at) => new Date(at).toLocaleString([], day ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" });
+  const told = (at) =>
+    new Date(at).toLocaleString([], day ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" });
   plot.append(svg("text", { class: "tick", x: PAD.left, y: HEIGHT - 6 }, told(start)));
-  plot.append(svg("text", { class: "tick", x: scale.width - PAD.right, y: HEIGHT - 6, "text-anchor": "end" }, told(end)));
+  plot.append(
+    svg("text", { class: "tick", x: scale.width - PAD.right, y: HEIGHT - 6, "text-anchor": "end" }, told(end)),
+  );
 }

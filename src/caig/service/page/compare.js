@@ -7,7 +7,13 @@ import { button, dialog, h, percent } from "./dom.js";
 export function tray(open, clear) {
   const words = h("p", { role: "status" });
   const go = button("Compare side by side", open, { class: "primary" });
-  const bar = h("aside", { class: "tray", "aria-label": "Comparison", hidden: true }, words, go, button("Clear", clear, { class: "quiet" }));
+  const bar = h(
+    "aside",
+    { class: "tray", "aria-label": "Comparison", hidden: true },
+    words,
+    go,
+    button("Clear", clear, { class: "quiet" }),
+  );
   bar.show = (names) => {
     bar.hidden = !names.length;
     go.disabled = names.length < 2;
@@ -26,7 +32,11 @@ export function compare(pair, title) {
       h("div", { class: "frame" }, image(ad, name)),
       h("h3", {}, name),
       prediction(ad, highest),
-      h("p", { class: "chance" }, `Clicked more than the other with a chance of ${percent(chance(pair[index].ad, pair[1 - index].ad))}`),
+      h(
+        "p",
+        { class: "chance" },
+        `Clicked more than the other with a chance of ${percent(chance(pair[index].ad, pair[1 - index].ad))}`,
+      ),
       reasons(ad.reasons),
       h("p", { class: "text" }, ad.description),
     );

@@ -47,7 +47,11 @@ export function field(label, control, hint = "") {
 }
 
 export function select(options, chosen) {
-  return h("select", {}, options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
+  return h(
+    "select",
+    {},
+    options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)),
+  );
 }
 
 /** Say something to screen readers. */

@@ -7,10 +7,11 @@ const NAMES = { "1:1": "Square", "4:5": "Portrait", "9:16": "Story", "16:9": "La
 const SHAPE = 34; // pixels, the longer side of a format's picture
 let known = null;
 
-const choices = () => (known ??= get("/v1/choices").catch((error) => {
-  known = null;
-  throw error;
-}));
+const choices = () =>
+  (known ??= get("/v1/choices").catch((error) => {
+    known = null;
+    throw error;
+  }));
 
 /** A format's name for people, its size where it has none. */
 export async function formatName(width, height) {
@@ -26,7 +27,10 @@ const capital = (text) => text[0].toUpperCase() + text.slice(1);
 export async function jobFields() {
   const { themes, formats } = await choices();
   const theme = select([["", "As the product asks for"], ...themes.map((name) => [name, capital(name)])], "");
-  const many = select(["1", "2", "4", "6", "8", "12"].map((n) => [n, n]), "4");
+  const many = select(
+    ["1", "2", "4", "6", "8", "12"].map((n) => [n, n]),
+    "4",
+  );
   const shapes = h("fieldset", { class: "formats" }, h("legend", {}, "Size"), formats.map(shape));
   const body = () => {
     const chosen = formats[Number(shapes.querySelector(":checked").value)];

@@ -15,7 +15,12 @@ export async function home() {
   ];
 }
 
-const lead = () => h("p", { class: "lead" }, "The product's own pixels stay as they are. A background is written, painted around it and judged.");
+const lead = () =>
+  h(
+    "p",
+    { class: "lead" },
+    "The product's own pixels stay as they are. A background is written, painted around it and judged.",
+  );
 
 async function newProduct() {
   const title = h("input", { required: true, maxlength: 500, autocomplete: "off", name: "title" });
@@ -41,7 +46,12 @@ async function newProduct() {
     field("Title", title, "What the product is, as its shop says it."),
     field("Category (optional)", category),
     fields,
-    h("details", {}, h("summary", {}, "The photo's ground is not plain"), field("Mask", mask, "White on the product, of the photo's size.")),
+    h(
+      "details",
+      {},
+      h("summary", {}, "The photo's ground is not plain"),
+      field("Mask", mask, "White on the product, of the photo's size."),
+    ),
     status,
     h("div", { class: "actions" }, button("Make ads", null, { type: "submit", class: "primary" })),
   );
@@ -71,8 +81,19 @@ async function upload({ title, category, photo, mask }) {
 
 /** (() => the chosen file, the zone): a file input that also takes a dropped or pasted picture. */
 function dropZone() {
-  const input = h("input", { type: "file", required: true, accept: "image/png,image/jpeg,image/webp", class: "unseen", id: "photo" });
-  const words = h("span", {}, h("strong", {}, "Drop a product photo"), h("small", {}, "or choose one: PNG, JPEG or WebP, best on a plain ground"));
+  const input = h("input", {
+    type: "file",
+    required: true,
+    accept: "image/png,image/jpeg,image/webp",
+    class: "unseen",
+    id: "photo",
+  });
+  const words = h(
+    "span",
+    {},
+    h("strong", {}, "Drop a product photo"),
+    h("small", {}, "or choose one: PNG, JPEG or WebP, best on a plain ground"),
+  );
   const preview = h("img", { alt: "", hidden: true });
   const zone = h("label", { class: "drop", for: "photo" }, input, preview, icon("upload"), words);
   const take = (file) => {
@@ -110,11 +131,29 @@ function shelf(products) {
     more.hidden = shown >= products.length;
   };
   grow();
-  const empty = products.length ? null : h("p", { class: "empty" }, "Nothing here yet. Your first product appears in a moment.");
-  return h("section", { "aria-labelledby": "shelf" }, h("h2", { id: "shelf" }, products.length ? count(products.length, "product") : "Products"), empty, list, more);
+  const empty = products.length
+    ? null
+    : h("p", { class: "empty" }, "Nothing here yet. Your first product appears in a moment.");
+  return h(
+    "section",
+    { "aria-labelledby": "shelf" },
+    h("h2", { id: "shelf" }, products.length ? count(products.length, "product") : "Products"),
+    empty,
+    list,
+    more,
+  );
 }
 
 function tile({ id, title, category }) {
   const photo = lazy(() => picture(`/v1/products/${id}/photo`), "");
-  return h("li", {}, h("a", { class: "tile", href: `#/products/${id}` }, photo, h("span", {}, h("strong", {}, title), category ? h("small", {}, category) : null)));
+  return h(
+    "li",
+    {},
+    h(
+      "a",
+      { class: "tile", href: `#/products/${id}` },
+      photo,
+      h("span", {}, h("strong", {}, title), category ? h("small", {}, category) : null),
+    ),
+  );
 }

@@ -4,7 +4,8 @@ import { get } from "./api.js";
 import { announce, button, h } from "./dom.js";
 
 const EVERY = 1000; // ms between two looks at a job
-const PATIENCE = 5; // looks at a waiting job before the painter is asked after
+const PATIENCE = 3; // looks at a waiting job before the painter is asked after
+const NOBODY = "Waiting: no painter runs. Start the service without --no-painter.";
 
 export const isActive = (job) => job.status === "queued" || job.status === "running";
 
@@ -15,7 +16,7 @@ export async function follow(job, place, signal, done) {
   const row = h("section", { class: "card job", "aria-label": "Job" }, words, meter);
   place.append(row);
   for (let looks = 0; isActive(job); looks += 1) {
-    show(job, words, meter, looks);
+    show(job, await stage(job, looks), words, meter);
     await wait(signal);
     if (signal.aborted) return;
     job = await get(`/v1/jobs/${job.id}`).catch(() => job);
@@ -26,24 +27,29 @@ export async function follow(job, place, signal, done) {
   } else failed(job, row);
 }
 
-async function show(job, words, meter, looks) {
+function show(job, text, words, meter) {
   meter.value = job.done + (job.message === "judging" ? 0 : 0.03);
-  const text = stage(job);
-  if (words.textContent !== text) words.textContent = text;
-  if (job.status !== "queued" || looks !== PATIENCE) return;
-  const { painter } = await get("/healthz").catch(() => ({ painter: true }));
-  if (!painter) words.textContent = "Waiting: no painter runs. Start the service without --no-painter.";
+  if (words.textContent !== text) words.textContent = text; // said again only when it changes
 }
 
-function stage(job) {
-  if (job.status === "queued") return "Waiting for the painter";
+async function stage(job, looks) {
+  if (job.status === "queued") return looks < PATIENCE || (await painterRuns()) ? "Waiting for the painter" : NOBODY;
   if (job.message === "painting") return `Painting ${Math.min(job.done + 1, job.total)} of ${job.total}`;
   return { describing: "Writing descriptions", judging: "Judging the ads" }[job.message] ?? "Reading the photo";
 }
 
+const painterRuns = () =>
+  get("/healthz").then(
+    ({ painter }) => painter,
+    () => true,
+  );
+
 function failed(job, row) {
   row.classList.add("bad");
-  row.replaceChildren(h("p", { role: "alert" }, `Not done. ${job.message}`), button("Dismiss", () => row.remove(), { class: "quiet" }));
+  row.replaceChildren(
+    h("p", { role: "alert" }, `Not done. ${job.message}`),
+    button("Dismiss", () => row.remove(), { class: "quiet" }),
+  );
   announce("The job failed.");
 }
 

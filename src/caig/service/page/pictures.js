@@ -8,7 +8,12 @@ const near = new IntersectionObserver(
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       near.unobserve(target);
-      loaders.get(target)().then((url) => (target.src = url), () => target.classList.add("missing"));
+      loaders
+        .get(target)()
+        .then(
+          (url) => (target.src = url),
+          () => target.classList.add("missing"),
+        );
     }
   },
   { rootMargin: "400px" },

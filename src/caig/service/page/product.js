@@ -14,7 +14,14 @@ export async function product(signal, id) {
   const [about, jobs] = await Promise.all([get(`/v1/products/${id}`), all(`/v1/jobs?product_id=${id}`)]);
   const groups = h("div", { class: "groups" });
   const view = { id, about, signal, groups, jobs: h("div", { class: "jobs" }), picks: [], ads: [], seen: null };
-  view.tray = tray(() => compare(view.picks.map((pick) => named(view, pick)), about.title), () => pick(view, null));
+  view.tray = tray(
+    () =>
+      compare(
+        view.picks.map((pick) => named(view, pick)),
+        about.title,
+      ),
+    () => pick(view, null),
+  );
   await refresh(view);
   for (const job of jobs.filter(isActive)) track(view, job);
   const last = jobs.at(-1);
@@ -25,7 +32,12 @@ export async function product(signal, id) {
 
 function head({ id, title, category }) {
   const photo = lazy(() => picture(`/v1/products/${id}/photo`), "The product's photo");
-  return h("header", { class: "head with-photo" }, photo, h("div", {}, h("h1", {}, title), category ? h("p", { class: "lead" }, category) : null));
+  return h(
+    "header",
+    { class: "head with-photo" },
+    photo,
+    h("div", {}, h("h1", {}, title), category ? h("p", { class: "lead" }, category) : null),
+  );
 }
 
 /** The form for another round. */
@@ -39,7 +51,13 @@ async function another(view, open) {
       box.open = false;
     });
   };
-  const form = h("form", { class: "stack", onsubmit: send }, fields, status, h("div", { class: "actions" }, button("Make ads", null, { type: "submit", class: "primary" })));
+  const form = h(
+    "form",
+    { class: "stack", onsubmit: send },
+    fields,
+    status,
+    h("div", { class: "actions" }, button("Make ads", null, { type: "submit", class: "primary" })),
+  );
   const box = h("details", { class: "card another", open }, h("summary", {}, "Make more ads"), form);
   return box;
 }
@@ -50,7 +68,11 @@ function track(view, job) {
     const before = new Set(view.ads.map((ad) => ad.id));
     await refresh(view);
     const fresh = view.ads.filter((ad) => !before.has(ad.id) && !isOriginal(ad));
-    announce(fresh.length ? `${count(fresh.length, "new ad")}. Best: ${percent(fresh[0].ctr)} ${ctrName(fresh[0])}.` : "Nothing new: these ads were there already.");
+    announce(
+      fresh.length
+        ? `${count(fresh.length, "new ad")}. Best: ${percent(fresh[0].ctr)} ${ctrName(fresh[0])}.`
+        : "Nothing new: these ads were there already.",
+    );
   });
 }
 
@@ -65,7 +87,11 @@ async function refresh(view) {
 
 const simulated = (ads) =>
   ads.length && ads[0].basis !== "click log"
-    ? [notice("Simulated CTR: the reward model learned from simulated shoppers. Use it to compare pictures of one product, not to forecast traffic.")]
+    ? [
+        notice(
+          "Simulated CTR: the reward model learned from simulated shoppers. Use it to compare pictures of one product, not to forecast traffic.",
+        ),
+      ]
     : [];
 
 /** Ads of one size each, those with the newest ad first; in each the original comes last. */
@@ -80,19 +106,31 @@ async function group(view, ads) {
   const [{ width, height }] = ads;
   const highest = Math.max(...ads.map((ad) => ad.high));
   const rank = new Map(ads.map((ad, index) => [ad.id, index + 1]));
-  const acts = { compare: (ad) => pick(view, ad), picked: (ad) => view.picks.includes(ad.id), edit: (ad) => edit(view, ad, rank.get(ad.id)) };
+  const acts = {
+    compare: (ad) => pick(view, ad),
+    picked: (ad) => view.picks.includes(ad.id),
+    edit: (ad) => edit(view, ad, rank.get(ad.id)),
+  };
   const cards = ads.map((ad) => {
     const file = `${slug(view.about.title)}-${isOriginal(ad) ? "original" : rank.get(ad.id)}`;
     const fresh = view.seen?.size > 0 && !view.seen.has(ad.id);
     return card({ ad, rank: rank.get(ad.id), parent: rank.get(ad.parent), highest, file, fresh, acts });
   });
-  const start = button("Start a campaign", () => newCampaign(view.about, ads, rank), { class: "secondary", "data-focus": `start-${width}x${height}` });
+  const start = button("Start a campaign", () => newCampaign(view.about, ads, rank), {
+    class: "secondary",
+    "data-focus": `start-${width}x${height}`,
+  });
   const heading = h("h2", {}, await formatName(width, height), h("small", {}, ` ${width} × ${height}`));
   const kind = width > 2 * height ? "flat" : width < 0.6 * height ? "tall" : "";
   return h("section", { class: `group ${kind}` }, h("header", {}, heading, start), h("ol", { class: "ads" }, cards));
 }
 
-const slug = (title) => title.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60) || "ad";
+const slug = (title) =>
+  title
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}]+/gu, "-")
+    .replace(/^-|-$/g, "")
+    .slice(0, 60) || "ad";
 
 /** The ad with its name in its group. */
 function named(view, id) {
