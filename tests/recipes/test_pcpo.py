@@ -1,6 +1,10 @@
 """Preference optimisation at toy size: that it goes on where it was cut, that every setting matters, and the guards."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.testing import sample_product
 from caig.types import Product
+from tests.project import ROOT
 from tests.recipes.pcpo_toys import Judge, Painter, models, toy, write_prompt_model, write_shelf
 
 
@@ -241,3 +246,36 @@ def test_the_published_preset():
     assert (published["candidates"], published["beta"], published["rank"], published["alpha"]) == (2, 0.5, 128, 256.0)
     with pytest.raises(InputError, match="candidates: expected at least 2 to compare, got 1"):
         Config(catalog=Path("c"), out=Path("o"), candidates=1)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from caig.recipes.pcpo import optimise
+from caig.recipes import pcpo_update
+from tests.project import ROOT
+from tests.recipes.pcpo_toys import Judge, models, toy, write_shelf
+
+pcpo_update.CHECKPOINT_EVERY = 1
+base, shelf, out = map(Path, sys.argv[1:])
+import caig.models.prompt_model
+caig.models.prompt_model.MAX_TOKENS = 12
+optimise(toy(base, out), write_shelf(shelf), models(guard=Judge(2)))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_as_an_uncut_one(base: Path, shelf: list[Product], uncut: Path, tmp_path: Path):
+    out, killed = tmp_path / "run", []
+    command = [sys.executable, "-c", RUN, str(base), str(shelf[0].image.parent), str(out)]
+    for step in ("rounds/0/drafts.json", "rounds/0/update.pt", "rounds/1/pictures.json", "rounds/1/update.pt"):
+        process = subprocess.Popen(command, cwd=ROOT)
+        while not (out / step).exists() and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()  # SIGKILL: nothing of the run hears of it
+        killed.append(process.wait() == -signal.SIGKILL)
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert sum(killed) >= 3
+    assert same(out, uncut)
+    for step in ("rounds/0/drafts", "rounds/1/drafts", "rounds/1/utilities", "rounds/2/watch"):
+        assert (out / f"{step}.json").read_text() == (uncut / f"{step}.json").read_text()
