@@ -120,9 +120,15 @@ async function group(view, ads) {
     class: "secondary",
     "data-focus": `start-${width}x${height}`,
   });
-  const heading = h("h2", {}, await formatName(width, height), h("small", {}, ` ${width} × ${height}`));
+  const format = await formatName(width, height);
+  const heading = h("h2", {}, format, h("small", {}, ` ${width} × ${height}`));
   const kind = width > 2 * height ? "flat" : width < 0.6 * height ? "tall" : "";
-  return h("section", { class: `group ${kind}` }, h("header", {}, heading, start), h("ol", { class: "ads" }, cards));
+  return h(
+    "section",
+    { class: `group ${kind}`, "aria-label": `${format} ${width} × ${height}` },
+    h("header", {}, heading, start),
+    h("ol", { class: "ads" }, cards),
+  );
 }
 
 const slug = (title) =>
@@ -136,7 +142,8 @@ const slug = (title) =>
 function named(view, id) {
   const ad = view.ads.find((one) => one.id === id);
   const siblings = view.ads.filter((one) => one.width === ad.width && one.height === ad.height && !isOriginal(one));
-  return { ad, name: adName(ad, siblings.indexOf(ad) + 1) };
+  const size = view.groups.querySelectorAll(".group").length > 1 ? `, ${ad.width} × ${ad.height}` : "";
+  return { ad, name: `${adName(ad, siblings.indexOf(ad) + 1)}${size}` };
 }
 
 /** Mark an ad for comparison, or unmark it; a third takes the place of the first. None: unmark all. */
