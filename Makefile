@@ -9,7 +9,7 @@ JOBS ?= 1
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 
-.PHONY: help demo test test-slow test-gpu postgres browser lint format scenes scenes-test clean
+.PHONY: help demo test test-slow test-gpu bench bench-gpu postgres browser lint format scenes scenes-test clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make lint       ruff and mypy only      make format    let ruff write the format"
 	@echo "make scenes     render training scenes with Blender in $(OUT) (needs Python 3.11; PRODUCTS, SCENES, PLATES, JOBS)"
 	@echo "make scenes-test  the renderer's tests, the slow one included"
+	@echo "make bench      speed and memory beside the public code's way; make bench-gpu  the same of full-size random weights"
 	@echo "make clean      remove $(VENV) and caches"
 
 demo: $(VENV)/installed
@@ -49,6 +50,17 @@ endef
 
 test-gpu: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest -m gpu
+
+bench: $(VENV)/installed
+	for script in paint describe score pcpo; do $(VENV)/bin/python bench/$$script.py || exit 1; done
+
+# Full-size architectures with random weights: nothing is fetched. Fits a GPU of 80 GB.
+LARGE := --models llava-1.6-7b,qwen3-vl-4b
+bench-gpu: $(VENV)/installed
+	$(VENV)/bin/python bench/paint.py --models sd15,sdxl --sides 512,1024 --compile
+	$(VENV)/bin/python bench/describe.py $(LARGE)
+	$(VENV)/bin/python bench/score.py $(LARGE)
+	$(VENV)/bin/python bench/pcpo.py $(LARGE) --batch 1 --checkpointing
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .

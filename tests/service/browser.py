@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.installing import leave_out
 
+PATIENCE = 30_000  # ms; a busy machine is slow
 PROGRAMS = ("chromium", "google-chrome")
 
 # Each control needs a name, each picture a text or an empty one, each id to be the only one, each view one h1.
@@ -82,7 +83,8 @@ class Watched:
         options = {"viewport": {"width": 1280, "height": 860}, **options}
         self.context, self.base = browser.new_context(base_url=base, **options), base
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
         self.complaints: list[str] = []
         self.page.on("console", lambda told: self._tell(told.type in ("error", "warning"), told.text))
         self.page.on("pageerror", lambda error: self._tell(True, str(error)))

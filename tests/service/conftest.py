@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,14 @@ import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from caig.models.protocols import BackgroundModel
 from caig.pipeline import AdPipeline
 from caig.service import store
 from caig.service.app import create_app
 from caig.service.config import Config
 from caig.service.painter import Painter
 from caig.service.state import State
+from caig.types import Canvas, Description, Pixels
 from tests.cli.cli_fakes import Backgrounds, Prompts, Rewards
 
 
@@ -65,9 +67,17 @@ class Service:
         return str(self.call("POST", "/v1/campaigns", 201, json=body)["campaign"])
 
 
-def paint_all(state: State) -> None:
+class Colours(Backgrounds):
+    """One colour for each of 5.8 million seeds, so that hardly two ads are the same."""
+
+    def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
+        return [np.full_like(canvas.image, [30 + seed // 180**k % 180 for k in range(3)]) for seed in seeds]
+
+
+def paint_all(state: State, backgrounds: BackgroundModel | None = None) -> None:
     """Do every job that waits, with small fake models."""
-    pipeline = AdPipeline(prompt_model=Prompts(), background_model=Backgrounds(), reward_model=Rewards())
+    model = backgrounds or Backgrounds()
+    pipeline = AdPipeline(prompt_model=Prompts(), background_model=model, reward_model=Rewards())
     painter = Painter(engine=state.engine, files=state.files, pipeline=pipeline, parent=os.getppid())
     while (job := store.claim_job(state.engine)) is not None:
         painter.work(job)

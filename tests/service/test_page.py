@@ -6,7 +6,7 @@ import base64
 import io
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, expect
 from caig.online.ledger import Event
 from caig.service.state import State
 from tests.service.browser import Watched, chromium
-from tests.service.conftest import Service, paint_all, picture, served
+from tests.service.conftest import Colours, Service, paint_all, picture, served
 
 MARKUP = '<img src=x onerror="alert(1)"> "Tea" & <script>alert(2)</script>'
 DROP = """([zone, data]) => {
@@ -42,7 +42,9 @@ def painted(folder: Path, **settings: Any) -> Iterator[tuple[str, State]]:
     """The service with a painter beside it, in a thread."""
     over = threading.Event()
     with served(folder, **settings) as (url, state):
-        painter = threading.Thread(target=lambda: [paint_all(state) for _ in iter(lambda: over.wait(0.1), True)])
+        painter = threading.Thread(
+            target=lambda: [paint_all(state, Colours()) for _ in iter(lambda: over.wait(0.1), True)]
+        )
         painter.start()
         try:
             yield url, state
@@ -51,7 +53,9 @@ def painted(folder: Path, **settings: Any) -> Iterator[tuple[str, State]]:
             painter.join()
 
 
-Open = Callable[..., Watched]
+def paint_until(state: State, over: threading.Event) -> None:
+    while not over.wait(0.1):
+        paint_all(state, Colours())
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def ads_of_a_product(page: Watched, site: tuple[str, State], n: int = 2) -> Page
     with httpx2.Client(base_url=site[0], timeout=60) as client:
         files = {"photo": picture()}
         client.post("/v1/products", data={"id": "box", "title": "Box"}, files=files).raise_for_status()
-        body = {"n": n, "width": 300, "height": 250, "seed": 1}
+        body = {"n": n, "width": 300, "height": 250, "seed": 11}
         client.post("/v1/products/box/creatives", json=body).raise_for_status()
     page.page.goto("/#/products/box")
     expect(page.page.get_by_role("article")).to_have_count(n + 1)
@@ -211,12 +215,12 @@ def test_by_keyboard_alone(page: Watched, tmp_path: Path) -> None:
     """Tab, arrows, Space and Enter; the focus is always seen."""
     (tmp_path / "box.png").write_bytes(picture())
     view = page.page
+    view.on("filechooser", lambda chooser: chooser.set_files(tmp_path / "box.png"))
     view.goto("/")
     expect(view.get_by_role("heading", level=1)).to_be_visible()
     tab_to(view, "#photo")
-    with view.expect_file_chooser() as chooser:
-        view.keyboard.press("Space")
-    chooser.value.set_files(tmp_path / "box.png")
+    view.keyboard.press("Space")
+    expect(view.locator(".drop")).to_contain_text("box.png")
     tab_to(view, "[name=title]")
     view.keyboard.type("Box")
     tab_to(view, "[name=format]")

@@ -36,6 +36,7 @@ train.command("caig.cli.train:pcpo", name="pcpo", help="Tune a prompt model to w
 app.command(train)
 shop = App(name="shop", help="A simulated shop, where true CTRs are known; it predicts nothing about real shoppers.")
 shop.command("caig.cli.shop:simulate", name="simulate", help="Show rendered scenes to shoppers and log the clicks.")
+shop.command("caig.cli.shop:paint", name="paint", help="Paint the rendered products anew, as a bank of scene archives.")
 shop.command("caig.cli.shop:sheets", name="sheet", help="Lay out what a world's shoppers like most and least.")
 study = App(name="study", help="Ask the shop what a method is worth.")
 study.command("caig.cli.shop:ceiling", name="ceiling", help="Is the noise ceiling of click labels right?")

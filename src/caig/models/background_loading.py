@@ -103,7 +103,7 @@ def load_pipeline(folder: Path, device: str, dtype: torch.dtype, name: str) -> t
             got=str(error).splitlines()[0],
             next_step=f"Name such a folder, or one with a {RECIPE} that names a base and a ControlNet.",
         ) from None
-    _settle(pipeline, device, dtype)
+    settle(pipeline, device, dtype)
     return pipeline, composition.sampling, _fingerprint(folder, folders)
 
 
@@ -161,7 +161,7 @@ def _fuse_lora(pipeline: Any, folder: Path, composition: Composition) -> None:
     pipeline.unload_lora_weights()
 
 
-def _settle(pipeline: Any, device: str, dtype: torch.dtype) -> None:
+def settle(pipeline: Any, device: str, dtype: torch.dtype) -> None:
     """Put the parts where they work best."""
     pipeline.to(device)
     if dtype == torch.float16 and hasattr(pipeline, "tokenizer_2") and pipeline.vae.config.force_upcast:

@@ -68,11 +68,9 @@ function track(view, job) {
     const before = new Set(view.ads.map((ad) => ad.id));
     await refresh(view);
     const fresh = view.ads.filter((ad) => !before.has(ad.id) && !isOriginal(ad));
-    announce(
-      fresh.length
-        ? `${count(fresh.length, "new ad")}. Best: ${percent(fresh[0].ctr)} ${ctrName(fresh[0])}.`
-        : "Nothing new: these ads were there already.",
-    );
+    if (fresh.length)
+      announce(`${count(fresh.length, "new ad")}. Best: ${percent(fresh[0].ctr)} ${ctrName(fresh[0])}.`);
+    else view.jobs.append(h("div", { role: "status" }, notice("Nothing new: these ads were there already.")));
   });
 }
 
