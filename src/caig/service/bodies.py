@@ -256,6 +256,8 @@ class StatsOut(BaseModel):
     often as drawn."""
 
     campaign: str
+    product: str
+    running: bool
     version: int
     fits: bool
     strength: float

@@ -57,20 +57,12 @@ async def add_product(
     mask: Annotated[UploadFile | None, File()] = None,
 ) -> ProductOut:
     """Store a product with its photo and, where its ground is not plain, a mask: white on the product."""
-    contents = [None if file is None else await _content(state, file) for file in (photo, mask)]
+    content, outline = await _content(state, photo), None if mask is None else await _content(state, mask)
     async with state.decoding:
-        names = await asyncio.to_thread(_take, state, contents)
+        names = await asyncio.to_thread(state.files.take, content, outline, state.config.upload_pixels)
     row: store.Row = {"id": id or uuid.uuid4().hex, "title": " ".join(title.split()), "category": category.strip()}
     row |= {"photo": names[0], "mask": names[1]}
     return ProductOut(**await asyncio.to_thread(store.add_product, state.engine, row))
-
-
-def _take(state: State, contents: list[bytes | None]) -> tuple[str, str | None]:
-    """Names of the stored photo and mask."""
-    photo, mask = contents
-    assert photo is not None
-    name, size = state.files.take_photo(photo, state.config.upload_pixels)
-    return name, None if mask is None else state.files.take_mask(mask, size, state.config.upload_pixels)
 
 
 async def _content(state: State, file: UploadFile) -> bytes:

@@ -153,6 +153,8 @@ def _stats(state: State, campaign: Campaign) -> StatsOut:
     counts = {kind: dict(of) for kind, of in state.ledger.counts(campaign.id).items()}
     return StatsOut(
         campaign=campaign.id,
+        product=campaign.product_id,
+        running=campaign.id in state.live,
         version=newest.version,
         fits=check.fits,
         strength=newest.strength,
