@@ -105,11 +105,8 @@ def pass_gate(turn: Turn, trained: Record) -> Record:
     """
     models = {"before": turn.load("reward", turn.before["reward"]), "new": turn.load("reward", trained["name"])}
     side = models["new"].calibration.image_side
-    recent = [
-        read_log(turn.source.pictures, window, turn.catalog, side).held_out
-        for window in turn.cycle.windows(turn.config.recent)
-    ]
-    held = [product for products in recent for product in products if product.comparable]
+    recent = turn.cycle.windows(turn.config.recent)
+    held = [one for one in read_log(turn.source.pictures, recent, turn.catalog, side).held_out if one.comparable]
     if not held:
         return {"passed": False, "estimates": [], "reason": "no held-out product had two ads in one window"}
     scores = {name: [rightly(one) for one in judge(model, held)] for name, model in models.items()}
