@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import socket
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +21,13 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from caig.online.ledger import Event
+from caig.service.keys import Keys
 from caig.service.state import State
+from tests.project import ROOT
 from tests.service.browser import Watched, chromium
 from tests.service.conftest import Colours, Service, paint_all, picture, served
 
+MINUTES = 600_000  # ms
 MARKUP = '<img src=x onerror="alert(1)"> "Tea" & <script>alert(2)</script>'
 DROP = """([zone, data]) => {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -196,10 +203,25 @@ def test_a_campaign_is_watched_live(page: Watched, site: tuple[str, State]) -> N
     page.check()
     button(view, "Promote Ad 1").click()
     expect(view.locator(".arm").filter(has_text="Ad 2")).to_contain_text("retired")
+    launch_one_more(site)
+    expect(view.locator(".arm")).to_have_count(4)
     button(view, "Stop").click()
     expect(view.get_by_text("Stopped", exact=True)).to_be_visible()
     view.get_by_role("link", name="Campaigns").click()
     expect(view.get_by_text("No campaign runs.")).to_be_visible()
+
+
+def launch_one_more(site: tuple[str, State]) -> None:
+    """What `caig learn` does: a fresh ad, and the running campaign with it."""
+    (campaign,) = site[1].live
+    with httpx2.Client(base_url=site[0], timeout=60) as client:
+        body = {"n": 1, "width": 300, "height": 250, "seed": 12}
+        job = client.post("/v1/products/box/creatives", json=body).json()["id"]
+        while client.get(f"/v1/jobs/{job}").json()["status"] != "done":
+            time.sleep(0.1)
+        ads = client.get("/v1/products/box/creatives").json()["items"]
+        newest = max(ads, key=lambda ad: ad["created_at"])
+        client.post(f"/v1/campaigns/{campaign}/arms", json={"creatives": [newest["id"]]}).raise_for_status()
 
 
 def count_clicks(state: State) -> None:
@@ -323,6 +345,47 @@ def test_a_missing_painter_is_told(browser: Browser, tmp_path: Path) -> None:
         expect(watched.page.get_by_role("status").first).to_contain_text("no painter runs")
         watched.context.close()
     assert watched.complaints == []
+
+
+@pytest.mark.slow
+def test_the_embedded_models_paint_for_the_page(browser: Browser, tmp_path: Path) -> None:
+    """The command as a user starts it: keys, the painter's own process, a real photo, and a banner in a theme."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "caig", "serve", "--folder", str(tmp_path), "--port", str(port)]
+    server = subprocess.Popen(command)
+    try:
+        watched = Watched(browser, f"http://127.0.0.1:{port}")
+        watched.page.set_default_timeout(MINUTES)
+        wait_for(f"http://127.0.0.1:{port}/healthz")
+        view = watched.page
+        view.add_init_script(f"sessionStorage.setItem('caig-key', '{Keys(tmp_path).make('admin', 'me')}')")
+        view.goto("/")
+        view.locator("#photo").set_input_files(ROOT / "src/caig/demo/satsumas.jpg")
+        view.get_by_label("Title").fill("Satsumas, fresh")
+        view.get_by_label("Theme").select_option(label="Picnic")
+        view.get_by_label("How many").select_option("2")
+        view.get_by_text("Medium rectangle").click()
+        button(view, "Make ads").click()
+        expect(view.get_by_role("article")).to_have_count(3, timeout=MINUTES)
+        assert view.get_by_role("list", name="Why").count() > 0
+        expect(view.locator(".generated img").first).to_have_js_property("naturalWidth", 300)
+        watched.check()
+        watched.context.close()
+    finally:
+        server.terminate()
+        server.wait()
+    assert watched.complaints == []
+
+
+def wait_for(url: str) -> None:
+    for _ in range(600):
+        with suppress(httpx2.TransportError):
+            if httpx2.get(url).status_code == 200:
+                return
+        time.sleep(0.2)
+    raise TimeoutError(url)
 
 
 def test_the_policy_lets_no_text_become_markup(page: Watched) -> None:

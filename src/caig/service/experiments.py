@@ -96,7 +96,7 @@ async def launch(campaign_id: PathId, body: ArmsIn, state: Here) -> PolicyOut:
     campaign = state.allocation(campaign_id).campaign
     arms = await asyncio.to_thread(_arms, state, campaign.product_id, body.creatives)
     fresh = await asyncio.to_thread(campaigns.add_arms, state.engine, campaign, arms, store.now())
-    state.live[campaign_id] = fresh
+    state.show(fresh)
     return PolicyOut(**fresh.as_policy())
 
 
@@ -105,7 +105,7 @@ async def retire(campaign_id: PathId, creative_id: PathId, state: Here) -> Polic
     """Show a creative no more; what is known of it stays."""
     campaign = state.allocation(campaign_id).campaign
     fresh = await asyncio.to_thread(campaigns.retire, state.engine, campaign, [creative_id], store.now())
-    state.live[campaign_id] = fresh
+    state.show(fresh)
     return PolicyOut(**fresh.as_policy())
 
 
@@ -122,7 +122,7 @@ async def promote(campaign_id: PathId, body: PromoteIn, state: Here) -> PolicyOu
         raise HTTPException(409, f"arm: expected one that may be promoted, got '{arm.creative_id}': {arm.reason}.")
     others = [id for id in state.live[campaign_id].arms[1:] if id != body.creative_id]
     fresh = await asyncio.to_thread(campaigns.retire, state.engine, campaign, others, store.now())
-    state.live[campaign_id] = fresh
+    state.show(fresh)
     return PolicyOut(**fresh.as_policy())
 
 
