@@ -61,7 +61,7 @@ def _print(found: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Make a study's command, `paint` or `sheets`, when the command line asks for it, importing that study only."""
-    if name not in (*STUDIES, "paint", "sheets"):
+    """Make a study's command, `paint`, `sheets` or `loop` when the command line asks for it, importing it only."""
+    if name not in (*STUDIES, "paint", "sheets", "loop"):
         raise AttributeError(name)
     return options.command_of(f"caig.studies.{name}", _print)

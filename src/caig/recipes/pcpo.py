@@ -40,6 +40,8 @@ class Config:
     preset: Literal["", "caig-published"] = ""
     """caig-published: 2 candidates, pairs unweighted, beta 0.5, rank 128, learning rate 2e-5, 3,200 products."""
     prompt_model: str = "embedded"
+    start_from: str = ""
+    """Adapter of an earlier run on the same prompt model, to go on with; the reference stays the prompt model."""
     background_model: str = "embedded"
     reward_model: str = "embedded"
     guard_model: str = ""

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from caig.artifacts import content_hash, record_hash
 from caig.errors import CaigError
 from caig.evaluation.qualities import Reason, explain
 from caig.imaging.reading import read_photo
+from caig.models.hub import load_model
+from caig.online.learned import name_in_use
 from caig.online.schema import open_database, products
 from caig.pipeline import AdPipeline, lay_out, read_cutout, utilities
 from caig.seeding import seed_for
@@ -59,8 +61,16 @@ class Painter:
             store.set_job(self.engine, job["id"], status="failed", message=f"unexpected {type(error).__name__}")
             print(f"painter: job {job['id']}: {error!r}", file=sys.stderr, flush=True)
 
+    def up_to_date(self) -> Painter:
+        """With the prompt and reward model that `caig learn` has put in use, where it has."""
+        used = {role: name_in_use(self.engine, role) for role in ("prompt", "reward")}
+        now = self.pipeline.models()
+        newer = {role: name for role, name in used.items() if name not in (None, now[role]["name"])}
+        fresh: Any = {f"{role}_model": load_model(str(name), role) for role, name in newer.items()}  # type: ignore[arg-type]
+        return replace(self, pipeline=replace(self.pipeline, **fresh)) if fresh else self
+
     def _paint(self, job: store.Row) -> None:
-        product, request = self._product(job["product_id"]), job["request"]
+        product, request = self.product(job["product_id"]), job["request"]
         cutout = read_cutout(product, self.pipeline.cutout)
         canvas = lay_out(cutout, (request["width"], request["height"]))
         made: list[Creative] = []
@@ -73,12 +83,13 @@ class Painter:
             if not self.wanted:
                 raise SystemExit("painter: its server is gone")
         self._tell(job, "judging")
-        self._store(product, request, made)
+        self.keep(product, request, made)
 
     def _tell(self, job: store.Row, message: str) -> None:
         store.set_job(self.engine, job["id"], message=message)
 
-    def _product(self, id: str) -> Product:
+    def product(self, id: str) -> Product:
+        """The product called `id`, its files in place."""
         row = store.get(self.engine, products, id)
         assert row is not None  # a job's product is there: the database sees to it
         mask = row["mask"] and self.files.path(row["mask"])
@@ -92,7 +103,8 @@ class Painter:
         text = request["description"]
         return [Description(product_id=product.id, text=text, author="user", seed=request["seed"])]
 
-    def _store(self, product: Product, request: store.Row, made: list[Creative]) -> None:
+    def keep(self, product: Product, request: store.Row, made: Sequence[Creative]) -> list[str]:
+        """Judge and store what was made for a job's `request`, and the original beside it; the ids of what was made."""
         assert isinstance(product.image, Path)
         original = original_ad(product.image, (request["width"], request["height"]))
         pictures = [original, *(creative.image for creative in made)]
@@ -108,6 +120,7 @@ class Painter:
             row = self._row(product, creative.image, score, kind=kind, models=models, **facts)
             rows.append(row | {"layers": self._layers(creative.layers)})
         store.add_creatives(self.engine, rows)
+        return ids[1:]
 
     def _reasons(self, product: Product, made: Sequence[Pixels], ids: Sequence[str]) -> list[list[Reason]]:
         """Why each is judged so, among themselves and the product's best earlier ads of their size."""
@@ -172,6 +185,7 @@ def run(parent: int, url: str, folder: Path, names: Sequence[str]) -> None:
         if job is None:
             time.sleep(WAIT)
         else:
+            painter = painter.up_to_date()
             painter.work(job)
 
 
