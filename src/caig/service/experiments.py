@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from caig.online import campaigns
 from caig.online.allocation import Rules
-from caig.online.campaigns import Campaign
+from caig.online.campaigns import Allocation, Campaign
 from caig.online.decisions import Verdict, rate, verdicts
 from caig.service import store
 from caig.service.bodies import (
@@ -71,9 +71,15 @@ def _arms(state: State, product_id: str, wanted: list[str] | None) -> list[str]:
 
 
 @router.get("")
-async def list_running(state: Here) -> CampaignList:
-    """The running campaigns and their shares."""
-    return CampaignList(items=[PolicyOut(**allocation.as_policy()) for allocation in state.live.values()])
+async def list_campaigns(state: Here, stopped: bool = False) -> CampaignList:
+    """The running campaigns and their shares; with `stopped` those that were stopped, and their last shares."""
+    found = await asyncio.to_thread(_stopped, state) if stopped else list(state.live.values())
+    return CampaignList(items=[PolicyOut(**allocation.as_policy()) for allocation in found])
+
+
+def _stopped(state: State) -> list[Allocation]:
+    gone = [campaign for id, campaign in list(state.known.items()) if id not in state.live]
+    return [last for campaign in gone if (last := campaigns.latest(state.engine, campaign)) is not None]
 
 
 @router.get("/{campaign_id}/policy")

@@ -45,6 +45,9 @@ def test_a_campaign_is_watched_live(page: Watched, site: tuple[str, State]) -> N
     expect(view.get_by_text("Stopped", exact=True)).to_be_visible()
     view.get_by_role("link", name="Campaigns").click()
     expect(view.get_by_text("No campaign runs.")).to_be_visible()
+    page.check()
+    view.get_by_role("region", name="Stopped").get_by_role("link").click()
+    expect(view.get_by_text("Stopped", exact=True)).to_be_visible()
 
 
 def launch_one_more(site: tuple[str, State]) -> None:

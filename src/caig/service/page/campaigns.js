@@ -70,30 +70,33 @@ function choice(ad, name, checked) {
 }
 
 export async function campaigns() {
-  const { items } = await get("/v1/campaigns");
-  const named = await Promise.all(
-    items.map(async (one) => ({ ...one, title: (await get(`/v1/products/${one.product}`)).title })),
-  );
-  const row = ({ campaign: id, title, probabilities, policy }) =>
-    h(
-      "li",
-      {},
-      h(
-        "a",
-        { class: "tile", href: `#/campaigns/${id}` },
-        h(
-          "span",
-          {},
-          h("strong", {}, title),
-          h("small", {}, `${count(Object.keys(probabilities).length, "arm")}, ${policy}`),
-        ),
-      ),
-    );
+  const [running, stopped] = await Promise.all([list(""), list("?stopped=true")]);
   const empty = h("p", { class: "empty" }, "No campaign runs. Open a product and start one with its ads.");
+  const over = stopped.length
+    ? h("section", { "aria-labelledby": "stopped" }, h("h2", { id: "stopped" }, "Stopped"), tiles(stopped.reverse()))
+    : null;
   return [
     h("header", { class: "head" }, h("h1", {}, "Campaigns"), h("p", { class: "lead" }, "Running now.")),
-    items.length ? h("ul", { class: "products" }, named.map(row)) : empty,
+    running.length ? tiles(running) : empty,
+    ...(over ? [over] : []),
   ];
+}
+
+/** Campaigns with their products' titles. */
+async function list(query) {
+  const { items } = await get(`/v1/campaigns${query}`);
+  return Promise.all(items.map(async (one) => ({ ...one, title: (await get(`/v1/products/${one.product}`)).title })));
+}
+
+const tiles = (found) => h("ul", { class: "products" }, found.map(tile));
+
+function tile({ campaign: id, title, probabilities, policy }) {
+  const about = `${count(Object.keys(probabilities).length, "arm")}, ${policy}`;
+  return h(
+    "li",
+    {},
+    h("a", { class: "tile", href: `#/campaigns/${id}` }, h("span", {}, h("strong", {}, title), h("small", {}, about))),
+  );
 }
 
 export async function campaign(signal, id) {
