@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +48,8 @@ def generate(
     map: options.CatalogMap = (),
     image_root: options.ImageRoot = None,
     cutout: options.CutoutMethod = "auto",
+    ray: options.Ray = None,
+    workers: options.Workers = None,
     models: options.Models = THE_PRESETS,
 ) -> int:
     """Make ads of one product (--image, --title) or of a catalogue, ranked by predicted CTR.
@@ -78,10 +81,26 @@ def generate(
         layers=layers,
     )
     source = _source(image, title, category, mask, catalog, map, image_root)
-    pipeline = _pipeline(models, cutout)
-    report = run(config, pipeline, source.products, rejected=source.rejected, strict=catalog is None)
+    if ray is None:
+        _reject("without --ray", {"--workers": workers})
+        report = run(
+            config, _pipeline(models, cutout), source.products, rejected=source.rejected, strict=catalog is None
+        )
+    else:
+        _reject("without --catalog", {"--ray": ray if catalog is None else None})
+        report = _over_ray(config, models, cutout, source, ray, workers)
     _print(report)
     return report.exit_code
+
+
+def _over_ray(
+    config: Config, models: options.Models, cutout: str, source: Catalog, cluster: str, workers: int | None
+) -> Report:
+    from caig import batch
+
+    options.quiet()
+    make = partial(_pipeline, models, cutout)
+    return batch.run(config, make, source.products, cluster=cluster, workers=workers, rejected=source.rejected)
 
 
 def demo(*, out: Annotated[Path, Parameter(help="Folder for the results.")] = Path("out/demo")) -> int:

@@ -45,6 +45,14 @@ CatalogMap = Annotated[
 ImageRoot = Annotated[
     Path | None, Parameter(help="Folder of the catalogue's image paths (default: the catalogue's own).")
 ]
+Ray = Annotated[
+    str | None,
+    Parameter(help="Share the catalogue among workers (extra caig[ray]): local, or a Ray cluster's address."),
+]
+Workers = Annotated[
+    int | None,
+    Parameter(show_default=False, help="How many with --ray: one a GPU, or a processor where there is none."),
+]
 Count = Annotated[int, Parameter(name=("-n", "--n"), help="How many ads or descriptions.")]
 SizeText = Annotated[
     str, Parameter(name="--size", help=f"Width x height in pixels, 64 to 2048 each; or {', '.join(PRESETS)}.")
