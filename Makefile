@@ -9,7 +9,7 @@ JOBS ?= 1
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 
-.PHONY: help demo test test-slow test-gpu bench bench-gpu postgres lint format scenes scenes-test clean
+.PHONY: help demo test test-slow test-gpu bench bench-gpu postgres browser lint format scenes scenes-test clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test       install, then lint, types and the quick tests, floors included"
 	@echo "make test-slow  the slow tests too      make test-gpu  the tests that need CUDA"
 	@echo "make postgres   install PostgreSQL for the tests, where that is possible (make test does it)"
+	@echo "make browser    install Chromium for the tests, where that is possible (make test does it)"
 	@echo "make lint       ruff and mypy only      make format    let ruff write the format"
 	@echo "make scenes     render training scenes with Blender in $(OUT) (needs Python 3.11; PRODUCTS, SCENES, PLATES, JOBS)"
 	@echo "make scenes-test  the renderer's tests, the slow one included"
@@ -26,20 +27,26 @@ help:
 demo: $(VENV)/installed
 	$(VENV)/bin/caig demo --out $(OUT)
 
-test: lint postgres
+test: lint postgres browser
 	$(VENV)/bin/python -m pytest -m "not slow and not gpu"
 
-test-slow: $(VENV)/installed-dev postgres
+test-slow: $(VENV)/installed-dev postgres browser
 	$(VENV)/bin/python -m pytest -m "not gpu"
 
-# The tests start a server of their own. Where it can't be installed (no apt, no root) they leave PostgreSQL out.
+# The tests start a server and a browser of their own. Where these can't be installed (no apt, no root) they leave them out.
 postgres:
-	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then exit 0; fi; \
-	command -v apt-get >/dev/null || exit 0; \
-	if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as="sudo -n"; else exit 0; fi; \
-	echo "installing PostgreSQL for the tests"; \
-	$$as apt-get install --yes --quiet --no-install-recommends postgresql >/dev/null \
-	  || { $$as apt-get update --quiet >/dev/null && $$as apt-get install --yes --quiet --no-install-recommends postgresql >/dev/null; }
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { $(call debian,postgresql); }
+
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(call debian,chromium); }
+
+define debian
+command -v apt-get >/dev/null || exit 0; \
+if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as="sudo -n"; else exit 0; fi; \
+echo "installing $(1) for the tests"; \
+get() { $$as apt-get install --yes --quiet --no-install-recommends $(1) >/dev/null; }; \
+get || { $$as apt-get update --quiet >/dev/null && get; }
+endef
 
 test-gpu: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest -m gpu

@@ -54,7 +54,7 @@ def serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def prepare(base: str, key: str, folder: Path) -> str:
-    """A product with three stored ads, a campaign on them, and a long job for the painter; the campaign's id."""
+    """A product with three stored ads, a campaign on them, and a long job that is being painted; the campaign's id."""
     with httpx2.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
         files = {"photo": PHOTO.read_bytes()}
         client.post("/v1/products", data={"id": "p", "title": "Satsumas"}, files=files).raise_for_status()
@@ -64,8 +64,18 @@ def prepare(base: str, key: str, folder: Path) -> str:
         rules = {"product_id": "p", "policy": "thompson", "floor": 0.05}
         campaign = client.post("/v1/campaigns", json=rules).raise_for_status().json()["campaign"]
         job = {"n": 32, "width": 512, "height": 512}
-        client.post("/v1/products/p/creatives", json=job).raise_for_status()
+        started = client.post("/v1/products/p/creatives", json=job).raise_for_status().json()
+        until_painting(client, started["id"])
     return str(campaign)
+
+
+def until_painting(client: httpx2.Client, job: str) -> None:
+    """Wait for the painter: loading its models takes a while."""
+    for _ in range(600):
+        if client.get(f"/v1/jobs/{job}").raise_for_status().json()["message"] == "painting":
+            return
+        time.sleep(0.5)
+    raise SystemExit("the painter did not start its job")
 
 
 def stored_ad(folder: Path, k: int) -> dict[str, Any]:

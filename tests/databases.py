@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.installing import leave_out
+
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -22,11 +24,7 @@ def programs() -> Path:
     found = [*SERVERS[-1:], *(Path(path).parent for path in [shutil.which("initdb")] if path)]
     if found:
         return found[0]
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    may = root or (shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0)
-    if shutil.which("apt-get") and may:
-        pytest.fail("PostgreSQL can be installed here but is not: run make postgres")
-    pytest.skip("PostgreSQL is neither installed nor installable")
+    leave_out("PostgreSQL", "make postgres")
 
 
 def as_its_user(*command: str) -> None:

@@ -1,4 +1,4 @@
-"""A catalogue over Ray: two local workers leave what none leave, one that is killed loses nothing, what is done is kept."""
+"""A catalogue over Ray: two local workers leave what none leave, a killed one loses nothing, what is done is kept."""
 
 from __future__ import annotations
 

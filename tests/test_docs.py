@@ -24,7 +24,7 @@ FAKES = {
     "paint": {"background": "Backgrounds"},
     "score": {"reward": "Rewards"},
 }
-NEED_DATA = {"train", "evaluate", "comparisons", "shop", "import", "serve", "keys", "export"}  # or never end
+NEED_DATA = {"train", "evaluate", "comparisons", "shop", "import", "serve", "keys", "export", "learn"}  # or never end
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 

@@ -18,7 +18,7 @@ FILES = python_files("src", "tests", "scripts", "scenes/src", "scenes/tests")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 BLOCKS = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError|stub|dummy|placeholder)\b|for now")
-CHECKS = re.compile(r"assert|check|raises|warns")
+CHECKS = re.compile(r"assert|check|expect|raises|warns")
 
 
 def functions(path: Path) -> Iterator[Function]:

@@ -19,7 +19,7 @@ TEXTS = [
     path
     for folder in ("src", "scripts", "docs", "examples")
     for path in sorted((ROOT / folder).rglob("*"))
-    if path.suffix in {".cfg", ".css", ".csv", ".html", ".json", ".md", ".py", ".toml", ".yaml"}
+    if path.suffix in {".cfg", ".css", ".csv", ".html", ".js", ".json", ".md", ".py", ".toml", ".yaml"}
 ]
 MENTIONS = re.compile(r""""?trust_remote_code"?[:=] ?\w+""")
 MACHINE_PATH = re.compile(r"(?<![\w.:/<>~-])/(?:home|media|mnt|opt|root|scratch|srv|Users|work)/\w")
@@ -68,6 +68,19 @@ def test_nothing_evaluates_text() -> None:
         if isinstance(call.func, ast.Name)
     }
     assert found == set()
+
+
+PAGE = sorted((ROOT / "src/caig/service/page").iterdir())
+ELSEWHERE = re.compile(r"https?://(?!www\.w3\.org/2000/svg)|@import|\bimport\(|url\(")
+MARKUP = re.compile(
+    r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|new Function|<script>|\son\w+=|\sstyle="
+)
+
+
+@pytest.mark.parametrize("path", PAGE, ids=name_of)
+def test_the_page_loads_nothing_from_elsewhere_and_makes_no_markup(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert ELSEWHERE.findall(text) == [] and MARKUP.findall(text) == []
 
 
 def test_no_file_names_a_machine() -> None:

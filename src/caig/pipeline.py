@@ -316,6 +316,11 @@ def finish(
     )
 
 
+def utilities(model: RewardModel, product: Product, pictures: Sequence[Pixels]) -> list[float]:
+    """What `model` thinks of each picture u8[H, W, 3] of the product, in logits."""
+    return [score.utility for score in model.score(product, pictures, ids=[str(k) for k in range(len(pictures))])]
+
+
 def rank(creatives: Sequence[Creative], scores: Sequence[Score], seconds: Mapping[str, float]) -> list[RankedAd]:
     """Pair creatives with their scores, highest utility first; equal utilities keep their order."""
     pairs = sorted(zip(creatives, scores, strict=True), key=lambda pair: -pair[1].utility)

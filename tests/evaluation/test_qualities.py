@@ -52,3 +52,15 @@ def test_one_picture_has_nothing_to_be_compared_with():
 def test_words():
     reason = Reason(words="darker than the others", value=31.2, others=58.0, unit="L*", effect=-0.234)
     assert str(reason) == "darker than the others (31 against 58 L*) lowers it by 0.23"
+
+
+def test_only_the_first_are_explained() -> None:
+    shown = pictures()[:3]
+    asked: list[int] = []
+
+    def judge(pictures):  # type: ignore[no-untyped-def]
+        asked.append(len(pictures))
+        return [float(one.mean()) for one in pictures]
+
+    assert explain(shown, judge, first=1) == explain(shown, judge)[:1]
+    assert asked == [1 + len(QUALITIES), 3 + 3 * len(QUALITIES)]

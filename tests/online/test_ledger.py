@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, insert, select, text
 
 from caig.data.clicks import read_clicks
 from caig.errors import InputError
@@ -70,6 +70,21 @@ def test_migrations_give_the_tables_of_the_code(database: str) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     upgrade(engine)  # nothing left to do
+    engine.dispose()
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(database: str) -> None:
+    """Its creatives have no reasons."""
+    engine = open_database(database)
+    with engine.begin() as connection:
+        connection.execute(insert(products), [product("oat")])
+        connection.execute(insert(creatives), [creative("ad-1", 0.03)])
+        for column in ("reasons", "broken"):
+            connection.execute(text(f"ALTER TABLE creatives DROP COLUMN {column}"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.execute(select(creatives.c.reasons, creatives.c.broken)).all() == [([], [])]
     engine.dispose()
 
 

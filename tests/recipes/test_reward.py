@@ -151,8 +151,9 @@ def test_what_cannot_be_used_is_listed(data: Path, tmp_path: Path):
 def test_pictures_are_read_from_archives(data: Path, tmp_path: Path):
     log = tmp_path / "log.csv"
     log.write_text("product_id,creative_id,image,impressions,clicks\np0002,a,scenes-00.tar#s0.image.webp,9,1\n")
-    pictures, rejected = samples.read_pictures(read_clicks(log, images=[data]), [data, tmp_path], 32)
-    assert rejected == [] and (pictures["a"] == 99).all()
+    pictures: dict = {}
+    assert samples.read_pictures(read_clicks(log, images=[data]).creatives, [data, tmp_path], 32, pictures) == []
+    assert (pictures["a"] == 99).all()
 
 
 def test_a_log_without_pairs_is_an_error(data: Path, tmp_path: Path):

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from caig.models.protocols import BackgroundModel
 from caig.pipeline import AdPipeline
 from caig.service import store
 from caig.service.app import create_app
 from caig.service.config import Config
 from caig.service.painter import Painter
 from caig.service.state import State
+from caig.types import Canvas, Description, Pixels
 from tests.cli.cli_fakes import Backgrounds, Prompts, Rewards
 
 
@@ -38,11 +45,7 @@ class Service:
 
     def paint_all(self) -> None:
         """What the painter's process does, once."""
-        pipeline = AdPipeline(prompt_model=Prompts(), background_model=Backgrounds(), reward_model=Rewards())
-        state = self.state
-        painter = Painter(engine=state.engine, files=state.files, pipeline=pipeline, parent=os.getppid())
-        while (job := store.claim_job(self.state.engine)) is not None:
-            painter.work(job)
+        paint_all(self.state)
 
     def product(self, id: str = "oat", photo: bytes | None = None) -> dict[str, Any]:
         files = {"photo": ("../../etc/passwd", photo or picture())}
@@ -62,6 +65,42 @@ class Service:
         self.creatives(id)
         body = {"product_id": id, "floor": 0.1, "control": 0.2, **more}
         return str(self.call("POST", "/v1/campaigns", 201, json=body)["campaign"])
+
+
+class Colours(Backgrounds):
+    """One colour for each of 5.8 million seeds, so that hardly two ads are the same."""
+
+    def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
+        return [np.full_like(canvas.image, [30 + seed // 180**k % 180 for k in range(3)]) for seed in seeds]
+
+
+def paint_all(state: State, backgrounds: BackgroundModel | None = None) -> None:
+    """Do every job that waits, with small fake models."""
+    model = backgrounds or Backgrounds()
+    pipeline = AdPipeline(prompt_model=Prompts(), background_model=model, reward_model=Rewards())
+    painter = Painter(engine=state.engine, files=state.files, pipeline=pipeline, parent=os.getppid())
+    while (job := store.claim_job(state.engine)) is not None:
+        painter.work(job)
+
+
+@contextmanager
+def served(folder: Path, **settings: Any) -> Iterator[tuple[str, State]]:
+    """(URL, state) of a real server on a port of this machine, without a painter."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    limits = {"changes_per_minute": 10**6, "events_per_second": 10**6}
+    app = create_app(Config(folder=folder, port=port, painter=False, **{**limits, **settings}))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    try:
+        yield f"http://127.0.0.1:{port}", app.state.caig
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def picture(size: tuple[int, int] = (80, 100), kind: str = "png", color: Any = (160, 20, 40)) -> bytes:

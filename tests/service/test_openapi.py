@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
+import httpx2
 import pytest
 import schemathesis
-import uvicorn
-from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -23,9 +19,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from caig.service.app import create_app
-from caig.service.config import Config
-from tests.service.conftest import Service
+from tests.service.conftest import Service, served
 
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
 
@@ -33,22 +27,10 @@ CHECKS = [not_a_server_error, content_type_conformance, response_schema_conforma
 @pytest.fixture
 def url(tmp_path: Path, database: str) -> Iterator[str]:
     """A real server on a port of this machine, with a campaign to talk about."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    limits = {"changes_per_minute": 10**6, "events_per_second": 10**6}
-    config = Config(folder=tmp_path / "service", database=database, port=port, insecure=True, painter=False, **limits)
-    app = create_app(config)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    client = TestClient(app, base_url="http://localhost")  # not entered: the server runs the app's life
-    Service(client, app.state.caig).campaign()
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with served(tmp_path / "service", database=database, insecure=True) as (url, state):
+        with httpx2.Client(base_url=url, timeout=60) as client:
+            Service(client, state).campaign()
+        yield url
 
 
 @pytest.mark.slow

@@ -82,6 +82,28 @@ def test_hostile_uploads_are_refused(service: Service, name: str) -> None:
     assert service.call("GET", "/v1/products")["items"] == []
 
 
+def test_hostile_masks_are_refused(service: Service) -> None:
+    """Beside a good photo, of which nothing is kept either."""
+    for name, content in HOSTILE.items():
+        files = {"photo": picture(), "mask": content}
+        answer = service.client.post("/v1/products", data={"title": "Box"}, files=files)
+        assert answer.status_code == 422, f"{name}: {answer.text}"
+    assert service.call("GET", "/v1/products")["items"] == [] == list(service.state.files.folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/page/../app.py", "/page/..%2fapp.py", "/page/%2e%2e/app.py", "/page//etc/passwd", "/page/", "/page/..\\app.py"],
+)
+def test_the_page_serves_its_own_files_only(start: Start, path: str) -> None:
+    """They need no key, and nothing else comes that way."""
+    service = start(role=None)
+    assert service.client.get("/").headers["content-type"] == "text/html; charset=utf-8"
+    assert service.client.get("/page/app.js").headers["content-type"].startswith("text/javascript")
+    answer = service.client.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
 def test_ordinary_pictures_are_taken(service: Service) -> None:
     large = Image.effect_noise((300, 200), 60).convert("RGB")
     for kind, options in (("jpeg", {}), ("jpeg", {"progressive": True}), ("webp", {}), ("png", {"optimize": True})):

@@ -140,6 +140,7 @@ def judged(right: list[float]) -> Judged:
         most=np.array([1.0, 1.0, 1.0, 0.0]),
         ratio=np.array([1.05, 1.2, 1.2, 2.0]),
         new_noun=np.array([True, False, False, False]),
+        painted=np.array([0, 0, 2, 2]),
         tau=[0.5, 1.0],
         ndcg=[0.9, 1.0],
         product=["a", "b"],

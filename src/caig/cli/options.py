@@ -47,11 +47,11 @@ ImageRoot = Annotated[
 ]
 Ray = Annotated[
     str | None,
-    Parameter(help="Share the catalogue among workers (extra caig[ray]): local, or a Ray cluster's address."),
+    Parameter(help="Share a catalogue among workers (extra caig[ray]): local, or a Ray cluster's address."),
 ]
 Workers = Annotated[
     int | None,
-    Parameter(show_default=False, help="How many with --ray: one a GPU, or a processor where there is none."),
+    Parameter(show_default=False, help="How many with --ray: one a GPU, or a processor without one."),
 ]
 Count = Annotated[int, Parameter(name=("-n", "--n"), help="How many ads or descriptions.")]
 SizeText = Annotated[

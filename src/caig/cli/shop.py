@@ -38,7 +38,7 @@ def simulate(
     from caig.shop.simulate import Adaptive, simulate, uniform
     from caig.studies.shelf import ad_of, write_log
 
-    shelf, world = read_scenes(scenes), World(world_seed)
+    shelf, world = read_scenes(scenes, painted=True), World(world_seed)
     ads = [ad_of(scene) for scene in shelf]
     log = simulate(
         world,
@@ -61,7 +61,7 @@ def _print(found: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Make a study's command, or `sheets`, when the command line asks for it, importing that study only."""
-    if name not in (*STUDIES, "sheets"):
+    """Make a study's command, `paint`, `sheets` or `loop` when the command line asks for it, importing it only."""
+    if name not in (*STUDIES, "paint", "sheets", "loop"):
         raise AttributeError(name)
     return options.command_of(f"caig.studies.{name}", _print)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from caig.cli import options
 from caig.cli.options import ANYWHERE, DEFAULTS
 from caig.errors import InputError
 from caig.evaluation.gallery import ctr_name, percent, percent_range
-from caig.pipeline import PRODUCT_SIDE, check_count, check_rolls, lay_out, paint_all, paint_seed, read_cutout
+from caig.pipeline import PRODUCT_SIDE, check_count, check_rolls, lay_out, paint_all, paint_seed, read_cutout, utilities
 from caig.recipes.generate import say
 from caig.seeding import seed_for
 from caig.types import Description, Pixels, Product, Score
@@ -192,10 +193,7 @@ def _score_table(images: Sequence[Path], scores: Sequence[Score], chances: Chanc
 def _reasons(model: Any, product: Product, pictures: Sequence[Pixels]) -> list[list[Reason]]:
     from caig.evaluation.qualities import explain
 
-    def judge(shown: Sequence[Pixels]) -> list[float]:
-        return [s.utility for s in model.score(product, shown, ids=[str(number) for number in range(len(shown))])]
-
-    return explain(pictures, judge)
+    return explain(pictures, partial(utilities, model, product))
 
 
 def _reason_table(images: Sequence[Path], scores: Sequence[Score], reasons: Sequence[Sequence[Reason]]) -> str:

@@ -1,4 +1,4 @@
-"""`caig train background|prompt|reward|pcpo`: options generated from the recipe's frozen Config."""
+"""`caig train background|prompt|reward|pcpo` and `caig learn`: options generated from the recipe's frozen Config."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from caig.cli import options
 
-RECIPES = {"background": "background", "prompt": "pretrain", "reward": "reward", "pcpo": "pcpo"}
+RECIPES = {"background": "background", "prompt": "pretrain", "reward": "reward", "pcpo": "pcpo", "learn": "learn"}
 
 
 def __getattr__(name: str) -> Any:

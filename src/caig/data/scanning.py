@@ -71,7 +71,7 @@ def scan(path: Path, wanted: frozenset[str] = frozenset()) -> list[Table]:
     """
     if not path.exists():
         raise _fault(str(path), "a file or folder", "none there", "Check the path.")
-    files = sorted(p for p in path.rglob("*") if _is_table(p, path)) if path.is_dir() else [path]
+    files = table_files(path) if path.is_dir() else [path]
     if not files:
         raise _fault(str(path), f"files ending in {', '.join(SUFFIXES)}", "none", "Save the log as one of these.")
     return [_table(file, str(file.relative_to(path.parent)), wanted) for file in files]
@@ -87,9 +87,10 @@ def faults_of(path: Path | str) -> Iterator[None]:
         raise _fault(str(path), "UTF-8 text or a whole Parquet file", got, "Write it again.") from error
 
 
-def _is_table(file: Path, folder: Path) -> bool:
-    """Hidden files and folders and `_SUCCESS` marks are no tables."""
-    return file.name.endswith(SUFFIXES) and not any(p.startswith((".", "_")) for p in file.relative_to(folder).parts)
+def table_files(folder: Path) -> list[Path]:
+    """The tables below `folder` in order of their names; hidden files and folders and `_SUCCESS` marks are none."""
+    found = (path for path in folder.rglob("*") if path.name.endswith(SUFFIXES))
+    return sorted(p for p in found if not any(part.startswith((".", "_")) for part in p.relative_to(folder).parts))
 
 
 def _table(file: Path, name: str, wanted: frozenset[str]) -> Table:
@@ -106,12 +107,12 @@ def _table(file: Path, name: str, wanted: frozenset[str]) -> Table:
         columns, rows = _read_json(file)
     else:
         raise _fault(str(file), f"one of {', '.join(SUFFIXES)}", f"'.{suffix}'", "Save the log as one of these.")
-    if day := _day_of(name):
+    if day := day_of(name):
         rows = rows.with_columns(path_day=pl.lit(day))
     return Table(name=name, columns=columns, rows=rows)
 
 
-def _day_of(name: str) -> date | None:
+def day_of(name: str) -> date | None:
     """The date that a path names: `day=2026-01-31/part-0.csv`, `clicks-20260131.csv`."""
     for digits in reversed(_DATE.findall(name)):
         try:

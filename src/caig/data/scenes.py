@@ -74,6 +74,11 @@ class SceneRecord:
     def split(self) -> str:
         return split_of(self.product["id"])
 
+    @property
+    def painted(self) -> bool:
+        """Whether a background model made it, not the renderer."""
+        return self.archive.startswith("painted-")
+
     def image(self) -> NDArray[np.uint8]:
         """u8[H, W, 3]: the whole picture."""
         return decode(self.encoded_image, "RGB")
@@ -83,9 +88,11 @@ class SceneRecord:
         return decode(self.encoded_product, "RGBA")
 
 
-def read_scenes(folder: Path) -> list[SceneRecord]:
-    """Read every scene of `folder`'s `scenes-*.tar`, in order of id; InputError when there is none."""
-    archives = sorted(Path(folder).glob("scenes-*.tar"))
+def read_scenes(folder: Path, *, painted: bool = False) -> list[SceneRecord]:
+    """Read every scene of `folder`'s `scenes-*.tar`, in order of id, and with `painted` those that a background model
+    painted (`painted-*.tar`, from `caig shop paint`) too; InputError when there is none."""
+    kinds = ("scenes", "painted") if painted else ("scenes",)
+    archives = sorted(path for kind in kinds for path in Path(folder).glob(f"{kind}-*.tar"))
     scenes = [
         SceneRecord(
             record=json.loads(files["json"]),

@@ -51,25 +51,29 @@ class Reason:
         )
 
 
-def explain(pictures: Sequence[Pixels], judge: Callable[[Sequence[Pixels]], Sequence[float]]) -> list[list[Reason]]:
+def explain(
+    pictures: Sequence[Pixels], judge: Callable[[Sequence[Pixels]], Sequence[float]], first: int | None = None
+) -> list[list[Reason]]:
     """For each picture u8[H, W, 3] of one product its reasons, strongest first; none when there is but one picture.
 
-    `judge` gives the utilities of pictures, in logits. Qualities that cannot be brought to the others' mean (grey has
-    no colour to strengthen) are brought as near as the edit goes.
+    With `first`, only for so many of them; the rest are there to be compared with. `judge` gives the utilities of
+    pictures, in logits. Qualities that cannot be brought to the others' mean (grey has no colour to strengthen) are
+    brought as near as the edit goes.
     """
     if len(pictures) < 2:
-        return [[] for _ in pictures]
+        return [[] for _ in pictures[:first]]
     labs = [_to_lab(picture) for picture in pictures]
     values = np.array([[quality.measure(lab) for quality in QUALITIES] for lab in labs])
     others = (values.sum(0) - values) / (len(values) - 1)
     edited = [
         _to_rgb(_bring_to(lab, quality, target))
-        for lab, row in zip(labs, others, strict=True)
+        for lab, row in zip(labs[:first], others[:first], strict=True)
         for quality, target in zip(QUALITIES, row, strict=True)
     ]
-    utility = np.asarray(judge([*pictures, *edited]), np.float64)
-    lost = utility[: len(pictures), None] - utility[len(pictures) :].reshape(len(pictures), -1)
-    return [_reasons(*rows) for rows in zip(values, others, lost, strict=True)]
+    wanted = pictures[:first]
+    utility = np.asarray(judge([*wanted, *edited]), np.float64)
+    lost = utility[: len(wanted), None] - utility[len(wanted) :].reshape(len(wanted), -1)
+    return [_reasons(*rows) for rows in zip(values[:first], others[:first], lost, strict=True)]
 
 
 def _reasons(values: NDArray[np.float64], others: NDArray[np.float64], effects: NDArray[np.float64]) -> list[Reason]:

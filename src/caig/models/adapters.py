@@ -52,6 +52,14 @@ def add_adapter(model: Any, *, rank: int, alpha: float, dropout: float, base: st
     model.peft_config["default"].base_model_name_or_path = base
 
 
+def train_adapter(model: Any) -> None:
+    """Let the adapter that `model` was loaded with learn on, in full precision; all other weights are frozen."""
+    model.requires_grad_(False)
+    for weight in adapter_weights(model).values():
+        weight.data = weight.data.float()
+        weight.requires_grad_(True)
+
+
 @contextmanager
 def reference(model: Any) -> Iterator[None]:
     """Within the block `model` is its reference: the adapter is off."""

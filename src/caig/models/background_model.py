@@ -31,7 +31,7 @@ from caig.models.plates import PlateBank
 from caig.types import Canvas, Description, Pixels, Size
 
 GREY = 128
-SMOOTH, REACH = 4.0, 28.0  # pixels of the frame
+SMOOTH, REACH = 1 / 64, 7 / 64  # of light and shadow, in shares of the native side
 
 
 @dataclass(frozen=True)
@@ -149,17 +149,19 @@ class BackgroundModel:
         plates: list[Pixels],
     ) -> list[Pixels]:
         """The plates, at their own resolution, with the light and shadow that the diffusion model gives them around the
-        product: what it changed in brightness, smoothed over `SMOOTH` pixels of the frame, fades over `REACH` of them.
-        Its colours are left out: a small painter's spots of colour were seen in sheets, its shadows hold."""
+        product: what it changed in brightness, smoothed over `SMOOTH`, fades over `REACH`. So little detail is left
+        that half the side is enough. Its colours are left out: a small painter's spots of colour were seen in sheets,
+        its shadows hold."""
+        frame, side = frame.half(), self.sampling.native_side / 2
         start = self._encode(np.stack([frame.fit(plate, GREY) / 127.5 - 1 for plate in plates]))
         painted = self._denoise(frame, canvas, words, generators, start=start)
         away = cv2.distanceTransform(np.uint8(frame.fit(canvas.product, 0.0) <= 0.5), cv2.DIST_L2, 5)
-        near = np.exp(-((away / REACH) ** 2))[..., None]
+        near = np.exp(-((away / (REACH * side)) ** 2))[..., None]
         size = canvas.product.shape[1], canvas.product.shape[0]
         pictures = []
         for plate, before, after in zip(plates, self._decode(start), self._decode(painted), strict=True):
             brighter = (after.astype(np.float32) - before).mean(2, keepdims=True)
-            change = near * cv2.GaussianBlur(brighter, (0, 0), SMOOTH)[..., None]
+            change = near * cv2.GaussianBlur(brighter, (0, 0), SMOOTH * side)[..., None]
             pictures.append(np.clip(plate + frame.unfit(change, size)[..., None] + 0.5, 0, 255).astype(np.uint8))
         return pictures
 

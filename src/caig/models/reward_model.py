@@ -111,6 +111,11 @@ class RewardNetwork(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, outputs) for name, outputs in widths.items()})
         self.log_slope = nn.Parameter(torch.tensor(FIRST_LOG_SLOPE))
 
+    @property
+    def members(self) -> int:
+        """Heads of the ensemble; 1, if joint."""
+        return self.heads["utility"].out_features if self.form == "siamese" else 1  # type: ignore[return-value]
+
     def forward(self, inputs: Any) -> tuple[Tensor, ...]:
         """Every head's outputs, f32[B, outputs] each, for B left-padded sequences."""
         hidden = self.hidden(inputs)

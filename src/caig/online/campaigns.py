@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, Select, case, func, insert, select, update
+from sqlalchemy import BigInteger, Engine, Select, case, func, insert, literal, select, update
 
 from caig.data.clicks import CreativeClicks
 from caig.data.comparisons import compare
@@ -263,6 +263,25 @@ def tally(engine: Engine, campaign: Campaign, now: int) -> Tally:
         least=np.array([campaign.rules.control] + [campaign.rules.floor] * (len(order) - 1)),
         highest={"click": 1.0, "conversion": 1.0, "value": campaign.highest_value},
     )
+
+
+def timeline(engine: Engine, campaign_id: str, steps: int) -> tuple[int, int, dict[str, tuple[list[int], list[int]]]]:
+    """(start, step, arm -> impressions and clicks of each step), bots left out: `steps` equal parts of the time from
+    the campaign's first impression to its newest, `step` >= 1 ms; no arm before the first."""
+    i = impressions.c
+    span = select(func.min(i.at), func.max(i.at)).where(i.campaign_id == campaign_id, i.bot.is_(False))
+    with engine.connect() as connection:
+        first, last = connection.execute(span).one()
+        if first is None:
+            return 0, 1, {}
+        step = (last - first) // steps + 1
+        start, width = (literal(number, BigInteger, literal_execute=True) for number in (first, step))
+        query = _sums(i.creative_id, (i.at - start) // width).where(i.campaign_id == campaign_id)
+        rows = connection.execute(query).all()
+    counts: dict[str, tuple[list[int], list[int]]] = {row[0]: ([0] * steps, [0] * steps) for row in rows}
+    for row in rows:
+        counts[row[0]][0][row[1]], counts[row[0]][1][row[1]] = row.shown, row.click
+    return first, step, counts
 
 
 def _sums(*by: Any) -> Select[Any]:

@@ -77,6 +77,8 @@ creatives = _table(
     Column("high", Float, nullable=False),
     _text("basis"),  # what the predicted CTR was calibrated on
     Column("models", JSON, nullable=False),  # role -> name and fingerprint: what made it
+    Column("reasons", JSON, nullable=False, default=list),  # why it was judged so, see caig.evaluation.qualities
+    Column("broken", JSON, nullable=False, default=list),  # promises about the picture that are not kept
     Column("locked", Boolean, nullable=False),
     _time("created_at", nullable=False),
 )

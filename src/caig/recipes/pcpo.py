@@ -40,6 +40,8 @@ class Config:
     preset: Literal["", "caig-published"] = ""
     """caig-published: 2 candidates, pairs unweighted, beta 0.5, rank 128, learning rate 2e-5, 3,200 products."""
     prompt_model: str = "embedded"
+    start_from: str = ""
+    """Adapter of an earlier run on the same prompt model, to go on with; the reference stays the prompt model."""
     background_model: str = "embedded"
     reward_model: str = "embedded"
     guard_model: str = ""
@@ -70,9 +72,9 @@ class Config:
     """Of the adapter."""
     alpha: float = 32.0
     dropout: float = 0.0
-    lr: float = 5e-4
-    epochs: int = 4
-    """Passes over a round's pairs."""
+    lr: float = 3e-4
+    epochs: int = 1
+    """Passes over a round's pairs; more learn them by heart (docs/LOG.md)."""
     batch: int = 4
     """Products a step, shared among the processes of `accelerate launch`."""
     warmup: int = 4

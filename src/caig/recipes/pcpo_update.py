@@ -7,6 +7,7 @@ Pictures are seen once a round: the vision tower is not adapted. The reference's
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from caig.artifacts import published_folder
-from caig.models.adapters import adapter_weights, add_adapter, load_adapted, reference, save_adapter
+from caig.models.adapters import adapter_weights, add_adapter, load_adapted, reference, save_adapter, train_adapter
 from caig.models.describing import write_request
+from caig.models.hub import resolve
 from caig.models.mllm import TrainingBatch, answer_log_probs, encode_training, see, with_features
 from caig.models.prompt_model import PromptModel
 from caig.preference.corruption import corruptions, strangers
@@ -49,12 +51,16 @@ class Policy:
 
     @classmethod
     def start(cls, config: Config) -> Policy:
-        """The model by its name with a fresh adapter, on this process's device."""
+        """The model by its name with a fresh adapter, or that of `start_from`, on this process's device."""
         accelerator = join_processes(config.device)
-        model, processor, _ = load_adapted(config.prompt_model, "prompt", str(accelerator.device))
-        seed = seed_for(config.seed, "adapter")
-        size = {"rank": config.rank, "alpha": config.alpha, "dropout": config.dropout}
-        add_adapter(model, **size, base=config.prompt_model, seed=seed)
+        name = config.start_from or config.prompt_model
+        model, processor, _ = load_adapted(name, "prompt", str(accelerator.device))
+        if config.start_from:
+            train_adapter(model)
+        else:
+            seed = seed_for(config.seed, "adapter")
+            size = {"rank": config.rank, "alpha": config.alpha, "dropout": config.dropout}
+            add_adapter(model, **size, base=config.prompt_model, seed=seed)
         main = accelerator.is_main_process
         log = Log(config.out / "log.jsonl", silent=not main)
         board = SummaryWriter(str(config.out / "tensorboard")) if main else None
@@ -286,8 +292,8 @@ def restore(policy: Policy, state: Mapping[str, Any], optimizer: torch.optim.Opt
 
 
 def export(policy: Policy, best: int) -> Path:
-    """Write `out/best`: the adapter as it was before round `best` (0: as it began, which changes nothing)."""
-    folder = policy.config.out / "best"
+    """Write `out/best`: the adapter as it was before round `best` (0: as it began; a fresh one changes nothing)."""
+    folder, earlier = policy.config.out / "best", policy.config.start_from
     if policy.accelerator.is_main_process:
         state = load_checkpoint(policy.config.out / f"rounds/{best - 1}/update.pt")
         if state:
@@ -296,6 +302,9 @@ def export(policy: Policy, best: int) -> Path:
             with torch.no_grad():
                 [value.zero_() for name, value in adapter_weights(policy.model).items() if "lora_B" in name]
         with published_folder(folder) as work:
-            save_adapter(policy.model, work)
+            if earlier and not state:
+                shutil.copytree(resolve(earlier, "prompt"), work, dirs_exist_ok=True)
+            else:
+                save_adapter(policy.model, work)
     policy.accelerator.wait_for_everyone()
     return folder

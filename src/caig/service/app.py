@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
 from sqlalchemy import text
 from starlette.exceptions import HTTPException
@@ -20,6 +22,7 @@ from caig.service.guard import Guard
 from caig.service.problems import RESPONSES, answer_with_problems
 from caig.service.state import Here, State, admin
 
+PAGE = Path(__file__).parent / "page"  # plain files: no build step, nothing from elsewhere
 router = APIRouter(tags=["operation"], responses=RESPONSES)
 
 
@@ -41,6 +44,7 @@ def create_app(config: Config) -> FastAPI:
     app.state.caig = state
     for part in (clicks.router, catalogue.router, experiments.router, router):
         app.include_router(part)
+    app.mount("/page", StaticFiles(directory=PAGE))
     answer_with_problems(app)
     app.add_middleware(Guard, config=config)
     return app
@@ -59,6 +63,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await fresh
         await asyncio.to_thread(state.close)
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """The web page; it asks for a key itself."""
+    return FileResponse(PAGE / "index.html")
 
 
 @router.get("/healthz")

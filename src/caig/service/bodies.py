@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from caig.data.themes import check_theme, themes
 from caig.online.allocation import Policy
 from caig.online.ledger import Status
 from caig.types import Estimate
@@ -17,6 +18,14 @@ CLEAN = r"[^\x00-\x1f\x7f]*"  # no control characters
 Text = Annotated[str, Field(max_length=500, pattern=f"^{CLEAN}$")]
 Title = Annotated[str, Field(min_length=1, max_length=500, pattern=rf"^{CLEAN}[^\x00-\x20\x7f]{CLEAN}$")]
 Side = Annotated[int, Field(ge=64, le=2048)]
+
+
+def _known(theme: str) -> str:
+    check_theme(theme)
+    return theme
+
+
+Theme = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": list(themes())})]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=200)]
@@ -40,12 +49,27 @@ class ProductPage(BaseModel):
     next: str | None
 
 
+class FormatOut(BaseModel):
+    name: str
+    width: int
+    height: int
+
+
+class ChoicesOut(BaseModel):
+    """What jobs may name: looks of campaigns, and the usual formats."""
+
+    themes: list[str]
+    formats: list[FormatOut]
+
+
 class JobIn(Body):
-    """Make `n` ads of a product, `width` x `height` pixels; the same seed gives the same ads."""
+    """Make `n` ads of a product, `width` x `height` pixels, in the look of `theme`; the same seed gives the same
+    ads."""
 
     n: Annotated[int, Field(ge=1, le=32)] = 4
     width: Side = 1024
     height: Side = 1024
+    theme: Theme | None = None
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
 
 
@@ -57,6 +81,8 @@ class RepaintIn(Body):
 
 
 class JobOut(BaseModel):
+    """`done` of `total` pictures are painted; `message` says what is being done, or why the job failed."""
+
     id: str
     product_id: str
     status: Literal["queued", "running", "done", "failed"]
@@ -72,8 +98,19 @@ class JobPage(BaseModel):
     next: str | None
 
 
+class ReasonOut(BaseModel):
+    """A quality of a picture, its value, the other ads' mean, and by how many logits it lifts or lowers the picture."""
+
+    words: str
+    value: float
+    others: float
+    unit: str
+    effect: float
+
+
 class CreativeOut(BaseModel):
-    """One ad; `ctr` is predicted, with its interval, and `basis` says from what. An `original` is the photo itself."""
+    """One ad; `ctr` is predicted, with its interval, and `basis` says from what; `reasons`, strongest first, hold it
+    against the product's other ads of its size; `broken` are promises not kept. An `original` is the photo itself."""
 
     id: str
     product_id: str
@@ -89,6 +126,8 @@ class CreativeOut(BaseModel):
     high: float
     basis: str
     models: dict[str, Any]
+    reasons: list[ReasonOut]
+    broken: list[str]
     locked: bool
     created_at: int
 
@@ -141,6 +180,22 @@ class AllocationOut(BaseModel):
 
 class AllocationList(BaseModel):
     items: list[AllocationOut]
+
+
+class CountsOut(BaseModel):
+    """Impressions and clicks of one arm, a number for each step."""
+
+    shown: list[int]
+    clicks: list[int]
+
+
+class TimelineOut(BaseModel):
+    """What came in by arm and time, suspected bots left out: equal steps of `step` ms from `start` on. Impressions
+    count where they were first seen, and their clicks there too."""
+
+    start: int
+    step: int
+    arms: dict[str, CountsOut]
 
 
 class ArmsIn(Body):
@@ -201,6 +256,8 @@ class StatsOut(BaseModel):
     often as drawn."""
 
     campaign: str
+    product: str
+    running: bool
     version: int
     fits: bool
     strength: float

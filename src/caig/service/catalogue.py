@@ -11,12 +11,16 @@ from fastapi.responses import FileResponse
 from sqlalchemy import Table
 from starlette.exceptions import HTTPException
 
+from caig.data.themes import themes
+from caig.imaging.placing import PRESETS
 from caig.online.schema import creatives, jobs, products
 from caig.service import store
 from caig.service.bodies import (
+    ChoicesOut,
     CreativeList,
     CreativeOut,
     Cursor,
+    FormatOut,
     Id,
     JobIn,
     JobOut,
@@ -36,6 +40,13 @@ from caig.service.state import Here, State, admin, missing
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(admin)], responses=RESPONSES)
 
 
+@router.get("/choices")
+async def choices() -> ChoicesOut:
+    """Themes and formats that jobs may name."""
+    formats = [FormatOut(name=name, width=width, height=height) for name, (width, height) in PRESETS.items()]
+    return ChoicesOut(themes=list(themes()), formats=formats)
+
+
 @router.post("/products", status_code=201)
 async def add_product(
     state: Here,
@@ -46,20 +57,12 @@ async def add_product(
     mask: Annotated[UploadFile | None, File()] = None,
 ) -> ProductOut:
     """Store a product with its photo and, where its ground is not plain, a mask: white on the product."""
-    contents = [None if file is None else await _content(state, file) for file in (photo, mask)]
+    content, outline = await _content(state, photo), None if mask is None else await _content(state, mask)
     async with state.decoding:
-        names = await asyncio.to_thread(_take, state, contents)
+        names = await asyncio.to_thread(state.files.take, content, outline, state.config.upload_pixels)
     row: store.Row = {"id": id or uuid.uuid4().hex, "title": " ".join(title.split()), "category": category.strip()}
     row |= {"photo": names[0], "mask": names[1]}
     return ProductOut(**await asyncio.to_thread(store.add_product, state.engine, row))
-
-
-def _take(state: State, contents: list[bytes | None]) -> tuple[str, str | None]:
-    """Names of the stored photo and mask."""
-    photo, mask = contents
-    assert photo is not None
-    name, size = state.files.take_photo(photo, state.config.upload_pixels)
-    return name, None if mask is None else state.files.take_mask(mask, size, state.config.upload_pixels)
 
 
 async def _content(state: State, file: UploadFile) -> bytes:
@@ -149,7 +152,7 @@ async def list_jobs(state: Here, limit: Limit = 50, cursor: Cursor = None, produ
 
 @router.get("/jobs/{job_id}")
 async def show_job(job_id: PathId, state: Here) -> JobOut:
-    """How far a job is: `done` of `total` pictures."""
+    """How far a job is."""
     return JobOut(**await _get(state, jobs, job_id))
 
 

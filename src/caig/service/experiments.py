@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.exceptions import HTTPException
 
 from caig.online import campaigns
@@ -20,10 +21,12 @@ from caig.service.bodies import (
     ArmsIn,
     CampaignIn,
     CampaignList,
+    CountsOut,
     PathId,
     PolicyOut,
     PromoteIn,
     StatsOut,
+    TimelineOut,
 )
 from caig.service.problems import RESPONSES
 from caig.service.state import Here, State, admin, missing
@@ -150,6 +153,8 @@ def _stats(state: State, campaign: Campaign) -> StatsOut:
     counts = {kind: dict(of) for kind, of in state.ledger.counts(campaign.id).items()}
     return StatsOut(
         campaign=campaign.id,
+        product=campaign.product_id,
+        running=campaign.id in state.live,
         version=newest.version,
         fits=check.fits,
         strength=newest.strength,
@@ -172,3 +177,13 @@ async def allocations(campaign_id: PathId, state: Here, since: int = 0) -> Alloc
     since = max(0, min(since, 2**31 - 1))
     rows = await asyncio.to_thread(campaigns.history, state.engine, campaign_id, since)
     return AllocationList(items=[AllocationOut(**row) for row in rows])
+
+
+@router.get("/{campaign_id}/timeline")
+async def timeline(campaign_id: PathId, state: Here, steps: Annotated[int, Query(ge=1, le=500)] = 60) -> TimelineOut:
+    """What was shown and clicked, over time: everything that came in, also what is too fresh for `stats`."""
+    if campaign_id not in state.known:
+        missing("campaign", campaign_id)
+    start, step, counts = await asyncio.to_thread(campaigns.timeline, state.engine, campaign_id, steps)
+    arms = {id: CountsOut(shown=shown, clicks=clicks) for id, (shown, clicks) in counts.items()}
+    return TimelineOut(start=start, step=step, arms=arms)

@@ -10,7 +10,8 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,19 @@ from sqlalchemy import Engine
 
 from caig.artifacts import content_hash, record_hash
 from caig.errors import CaigError
+from caig.evaluation.qualities import Reason, explain
+from caig.imaging.reading import read_photo
+from caig.models.hub import load_model
+from caig.online.learned import name_in_use
 from caig.online.schema import open_database, products
-from caig.pipeline import AdPipeline, lay_out, read_cutout
+from caig.pipeline import AdPipeline, lay_out, read_cutout, utilities
 from caig.seeding import seed_for
 from caig.service import store
 from caig.service.uploads import Files
-from caig.types import Creative, Cutout, Description, Layers, Pixels, Placement, Product, Score, Size
+from caig.types import Creative, Cutout, Description, Direction, Layers, Pixels, Product, Score, Size
 
 NICENESS = 15
+COMPARED = 8  # earlier ads that new ones are held against
 WAIT = 0.5  # seconds between two looks for work
 
 
@@ -48,27 +54,42 @@ class Painter:
         """Do one job: every picture is stored before the job is done; what fails is told in the job."""
         try:
             self._paint(job)
-            store.set_job(self.engine, job["id"], status="done")
+            store.set_job(self.engine, job["id"], status="done", message="")
         except CaigError as error:
             store.set_job(self.engine, job["id"], status="failed", message=str(error))
         except Exception as error:  # the next job may go well
             store.set_job(self.engine, job["id"], status="failed", message=f"unexpected {type(error).__name__}")
             print(f"painter: job {job['id']}: {error!r}", file=sys.stderr, flush=True)
 
+    def up_to_date(self) -> Painter:
+        """With the prompt and reward model that `caig learn` has put in use, where it has."""
+        used = {role: name_in_use(self.engine, role) for role in ("prompt", "reward")}
+        now = self.pipeline.models()
+        newer = {role: name for role, name in used.items() if name not in (None, now[role]["name"])}
+        fresh: Any = {f"{role}_model": load_model(str(name), role) for role, name in newer.items()}  # type: ignore[arg-type]
+        return replace(self, pipeline=replace(self.pipeline, **fresh)) if fresh else self
+
     def _paint(self, job: store.Row) -> None:
-        product, request = self._product(job["product_id"]), job["request"]
+        product, request = self.product(job["product_id"]), job["request"]
         cutout = read_cutout(product, self.pipeline.cutout)
-        canvas = lay_out(cutout, (request["width"], request["height"]), Placement())
+        canvas = lay_out(cutout, (request["width"], request["height"]))
         made: list[Creative] = []
+        self._tell(job, "describing")
         for k, description in enumerate(self._descriptions(product, cutout, request)):
+            self._tell(job, "painting")
             seed = seed_for(request["seed"], k)
             made += self.pipeline.paint(product, canvas, [description], seed=seed)
             store.set_job(self.engine, job["id"], done=k + 1)
             if not self.wanted:
                 raise SystemExit("painter: its server is gone")
-        self._store(product, request, made)
+        self._tell(job, "judging")
+        self.keep(product, request, made)
 
-    def _product(self, id: str) -> Product:
+    def _tell(self, job: store.Row, message: str) -> None:
+        store.set_job(self.engine, job["id"], message=message)
+
+    def product(self, id: str) -> Product:
+        """The product called `id`, its files in place."""
         row = store.get(self.engine, products, id)
         assert row is not None  # a job's product is there: the database sees to it
         mask = row["mask"] and self.files.path(row["mask"])
@@ -77,11 +98,13 @@ class Painter:
 
     def _descriptions(self, product: Product, cutout: Cutout, request: store.Row) -> Sequence[Description]:
         if request["description"] is None:
-            return self.pipeline.describe(product, cutout, n=request["n"], seed=request["seed"])
+            direction = Direction(theme=request.get("theme") or "")
+            return self.pipeline.describe(product, cutout, n=request["n"], seed=request["seed"], direction=direction)
         text = request["description"]
         return [Description(product_id=product.id, text=text, author="user", seed=request["seed"])]
 
-    def _store(self, product: Product, request: store.Row, made: list[Creative]) -> None:
+    def keep(self, product: Product, request: store.Row, made: Sequence[Creative]) -> list[str]:
+        """Judge and store what was made for a job's `request`, and the original beside it; the ids of what was made."""
         assert isinstance(product.image, Path)
         original = original_ad(product.image, (request["width"], request["height"]))
         pictures = [original, *(creative.image for creative in made)]
@@ -90,11 +113,25 @@ class Painter:
         models = {role: dict(model) for role, model in self.pipeline.models().items()}
         kind = "generated" if request["description"] is None else "edited"
         rows = [self._row(product, original, scores[0], kind="original", models={"reward": models["reward"]})]
-        for creative, score in zip(made, scores[1:], strict=True):
+        why = self._reasons(product, pictures[1:], ids[1:])
+        for creative, score, reasons in zip(made, scores[1:], why, strict=True):
             facts = {"description": creative.description.text, "seed": creative.seed, "parent": request["parent"]}
+            facts |= {"reasons": [asdict(reason) for reason in reasons], "broken": list(creative.fidelity.broken)}
             row = self._row(product, creative.image, score, kind=kind, models=models, **facts)
             rows.append(row | {"layers": self._layers(creative.layers)})
         store.add_creatives(self.engine, rows)
+        return ids[1:]
+
+    def _reasons(self, product: Product, made: Sequence[Pixels], ids: Sequence[str]) -> list[list[Reason]]:
+        """Why each is judged so, among themselves and the product's best earlier ads of their size."""
+        height, width = made[0].shape[:2]
+        earlier = [
+            read_photo(self.files.path(row["file"])).image
+            for row in store.ranked(self.engine, product.id)
+            if row["kind"] != "original" and (row["width"], row["height"]) == (width, height) and row["id"] not in ids
+        ]
+        judge = partial(utilities, self.pipeline.reward_model, product)
+        return explain([*made, *earlier[:COMPARED]], judge, first=len(made))
 
     def _row(self, product: Product, image: Pixels, score: Score, **facts: Any) -> store.Row:
         from caig.imaging.writing import encode
@@ -105,6 +142,8 @@ class Painter:
             "description": "",
             "parent": None,
             "layers": None,
+            "reasons": [],
+            "broken": [],
         }
         row |= {"width": image.shape[1], "height": image.shape[0]}
         row |= {"seed": 0, "locked": False, "created_at": store.now(), "file": self.files.save(encode(image), ".png")}
@@ -121,21 +160,22 @@ def original_ad(path: Path, size: Size) -> Pixels:
     """The photo as it is, fitted into `size` (W, H) with white around it: the campaign's control, u8[H, W, 3]."""
     from PIL import Image, ImageOps
 
-    from caig.imaging.reading import read_photo
-
     photo = read_photo(path)
     alpha = 1.0 if photo.alpha is None else photo.alpha[..., None]
     on_white = np.round(photo.image * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return np.asarray(ImageOps.pad(Image.fromarray(on_white), size, color="white"))
 
 
-def run(url: str, folder: Path, names: Sequence[str]) -> None:
-    """Work until the process that started this one is gone; `names` are the prompt, background and reward model's."""
+def run(parent: int, url: str, folder: Path, names: Sequence[str]) -> None:
+    """Work until the process `parent` that started this one is gone, it may be by now; `names` are the prompt,
+    background and reward model's."""
+    if os.getppid() != parent:
+        return
     import torch
 
     os.nice(NICENESS)
     torch.set_num_threads(1)
-    parent, engine = os.getppid(), open_database(url)
+    engine = open_database(url)
     prompt, background, reward = names
     pipeline = AdPipeline.from_pretrained(prompt_model=prompt, background_model=background, reward_model=reward)
     painter = Painter(engine=engine, files=Files(folder), pipeline=pipeline, parent=parent)
@@ -145,11 +185,12 @@ def run(url: str, folder: Path, names: Sequence[str]) -> None:
         if job is None:
             time.sleep(WAIT)
         else:
+            painter = painter.up_to_date()
             painter.work(job)
 
 
 if __name__ == "__main__":
     try:
-        run(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+        run(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
     except CaigError as error:  # e.g. a checkpoint that can't be loaded; /healthz tells that no painter runs
         sys.exit(f"painter: {error}")

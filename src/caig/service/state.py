@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -84,7 +85,8 @@ class State:
         """Run `caig.service.painter` until this process ends."""
         c = self.config
         names = (c.prompt_model, c.background_model, c.reward_model)
-        command: Sequence[str | Path] = (sys.executable, "-m", "caig.service.painter", c.url, c.folder, *names)
+        program = (sys.executable, "-m", "caig.service.painter")
+        command: Sequence[str | Path] = (*program, str(os.getpid()), c.url, c.folder, *names)
         self.painter = subprocess.Popen(command)
 
     def close(self) -> None:

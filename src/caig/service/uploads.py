@@ -43,16 +43,15 @@ class Files:
             raise FileNotFoundError(name)
         return path
 
-    def take_photo(self, content: bytes, max_pixels: int) -> tuple[str, tuple[int, int]]:
-        """Store an uploaded photo; its name and (width, height). ImageError when it can't be used."""
-        photo = _read(content, lambda path: read_photo(path, max_pixels))
-        return self.save(_png(photo), ".png"), (photo.image.shape[1], photo.image.shape[0])
-
-    def take_mask(self, content: bytes, size: tuple[int, int], max_pixels: int) -> str:
-        """Store an uploaded mask of a photo of `size`; its name. ImageError when it can't be used."""
-        alpha = _read(content, lambda path: read_mask(path, size, max_pixels))
-        grey = np.round(alpha * 255).astype(np.uint8)
-        return self.save(_encode(np.dstack([grey] * 3)), ".png")
+    def take(self, photo: bytes, mask: bytes | None, max_pixels: int) -> tuple[str, str | None]:
+        """Store an uploaded photo and its mask; their names. ImageError, and nothing stored, when one can't be used."""
+        found = _read(photo, lambda path: read_photo(path, max_pixels))
+        size = found.image.shape[1], found.image.shape[0]
+        grey = None
+        if mask is not None:
+            alpha = _read(mask, lambda path: read_mask(path, size, max_pixels))
+            grey = _encode(np.dstack([np.round(alpha * 255).astype(np.uint8)] * 3))
+        return self.save(_png(found), ".png"), None if grey is None else self.save(grey, ".png")
 
 
 def _read(content: bytes, read: Callable[[Path], T]) -> T:

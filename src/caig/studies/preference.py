@@ -61,7 +61,7 @@ class Config:
     worlds: int = 6
     first_world: int = 500
     """Seed of the validation world; the others follow."""
-    rates: tuple[float, ...] = (2e-4, 1e-3, 5e-3)
+    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
     """Learning rates to choose from, for each row, on the validation world; a single one is taken as it is."""
     rounds: int = 5
     products: int = 64

@@ -111,10 +111,7 @@ class Gallery:
     @classmethod
     def open(cls, config: Config) -> Gallery:
         """Lay the rendered products out as a catalogue of files and load the painter."""
-        painter = load_model(config.background_model, "background")
-        if config.coarse:
-            sampling = painter.sampling
-            painter.sampling = replace(sampling, native_side=sampling.native_side // 2, refine=0, steps=6)
+        painter = load_painter(config.background_model, config.coarse)
         shelf = write_photos(config.scenes, config.out / "photos")
         return cls(
             config=config,
@@ -215,6 +212,15 @@ class Gallery:
         if getattr(self, "_loaded", ("", None))[0] != name:
             self._loaded = (name, load_model(name, "prompt"))
         return self._loaded[1]
+
+
+def load_painter(name: str, coarse: bool) -> Any:
+    """The background model called `name`; `coarse`: at half the side, in six steps, not refined."""
+    painter = load_model(name, "background")
+    if coarse:
+        sampling = painter.sampling
+        painter.sampling = replace(sampling, native_side=sampling.native_side // 2, refine=0, steps=6)
+    return painter
 
 
 def write_photos(scenes: Path, folder: Path) -> list[Product]:

@@ -35,6 +35,7 @@ class Judged:
     most: Floats  # f64[P] the same of the true order: its mean is the ceiling
     ratio: Floats  # f64[P] true CTRs, higher over lower
     new_noun: NDArray[np.bool_]  # bool[P]
+    painted: NDArray[np.int_]  # i64[P] how many of the two a background model painted
     tau: list[float]  # per product and world
     ndcg: list[float]
     product: list[str]  # of tau and ndcg
@@ -80,6 +81,7 @@ def _judge(shelf: Shelf, utility: Floats, impressions: int | None) -> Judged:
     first, second, observed = observed_pairs(shelf, "test", impressions)
     ctr = shelf.world.ctr(shelf.ads)
     new = np.array([has_held_out_noun(shelf, ad) for ad in shelf.ads])
+    painted = np.array([int(scene.painted) for scene in shelf.scenes])
     products = sorted({shelf.owner[row] for row in first})
     rows = [np.flatnonzero(shelf.owner == product) for product in products]
     high, low = np.maximum(ctr[first], ctr[second]), np.minimum(ctr[first], ctr[second])
@@ -89,6 +91,7 @@ def _judge(shelf: Shelf, utility: Floats, impressions: int | None) -> Judged:
         most=agreement(ctr[first] - ctr[second], observed),
         ratio=high / low,
         new_noun=new[first],
+        painted=painted[first] + painted[second],
         tau=[kendall_tau(utility[own], ctr[own]) for own in rows],
         ndcg=[ndcg(utility[own], ctr[own] / ctr[own].max()) for own in rows],
         product=products,
@@ -112,12 +115,14 @@ def difference(name: str, one: Judged, other: Judged) -> Estimate:
 
 
 def buckets(own: Judged) -> list[Estimate]:
-    """Ours by true CTR gap, and on nouns that some training leaves out."""
+    """Ours by true CTR gap, on nouns that some training leaves out, on rendered and on painted pictures."""
     kept: dict[str, Callable[[Judged], NDArray[np.bool_]]] = {
         f"true CTR ratio {low:g} to {high:g}": lambda j, low=low, high=high: (j.ratio >= low) & (j.ratio < high)
         for low, high in GAPS
     }
     kept["nouns of the held-out kind"] = lambda j: j.new_noun
+    for count, what in enumerate(("both rendered", "one rendered, one painted", "both painted")):
+        kept[what] = lambda j, count=count: j.painted == count
     lines = []
     for name, choose in kept.items():
         here = choose(own)

@@ -1,7 +1,8 @@
 """How near to the noise ceiling do reward models come, and what is each part of ours worth?
 
-In each world the rendered scenes are shown to its shoppers, and every system learns from the clicks on the training
-products' pictures (split by product). It then ranks the pictures of held-out products:
+In each world the rendered scenes, and the pictures that `caig shop paint` added, are shown to its shoppers, and every
+system learns from the clicks on the training products' pictures (split by product). It then ranks the pictures of
+held-out products:
 
     chance        ties
     statistics    conditional logit on mask-free statistics of the picture, shared and by category
@@ -134,7 +135,9 @@ def run(config: Config) -> list[Estimate | str]:
     from caig.studies.reward_tables import tables
 
     _check(config)
-    scenes = sorted(read_scenes(config.scenes), key=lambda scene: scene.product["id"])  # stable: by id within a product
+    scenes = sorted(
+        read_scenes(config.scenes, painted=True), key=lambda scene: scene.product["id"]
+    )  # stable: by id within a product
     ads = measured(config, scenes)
     shelves = [Shelf(config=config, seed=config.seed + k, ads=ads, scenes=scenes) for k in range(config.worlds)]
     for system in config.systems:  # a cut study has each finished system in every world

@@ -20,6 +20,7 @@ from caig.recipes.background.unet import finished_painter
 
 PLACES = {"_name_or_path", "is_local", "local_files_only"}
 SAMPLING = Sampling(steps=10, guidance=3.0, native_side=256, erode=2, refine=500)
+WITH_PLATES = replace(SAMPLING, guidance=1.0, refine=300)  # light and shadow only: more noise smears what a plate shows
 
 
 def export(config: Config) -> Path:
@@ -38,19 +39,21 @@ def export(config: Config) -> Path:
     )
     folder = config.out / "model"
     learned = config.decoder_steps > 0 and config.decoder_enlarged > 0
-    write_pipeline(pipeline, folder, replace(SAMPLING, enlarges=learned))
-    _add_plates(config, folder)
+    sampling = WITH_PLATES if _add_plates(config, folder) else SAMPLING
+    write_pipeline(pipeline, folder, replace(sampling, enlarges=learned))
     (folder / "training.json").write_text(json.dumps(_training_record(config), indent=2) + "\n")
     return folder
 
 
-def _add_plates(config: Config, folder: Path) -> None:
-    """The bank of plates that the model starts from: the config's, else the starting checkpoint's."""
+def _add_plates(config: Config, folder: Path) -> bool:
+    """Put the plates to start from in place, the config's, else the starting checkpoint's; are there any?"""
     start = starting_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
     if config.plates:
         join_plates(config.plates, folder / PLATES)
     elif start and (start / PLATES).is_file():
         shutil.copyfile(start / PLATES, folder / PLATES)
+    return (folder / PLATES).is_file()
 
 
 def write_pipeline(pipeline: DiffusionPipeline, folder: Path, sampling: Sampling) -> None:

@@ -10,6 +10,7 @@ one, and the processes of `accelerate launch` share each step's sequences.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ class Config:
     backbone: str = "fresh"
     """fresh, or a checkpoint to start from: embedded (the reward model that ships), a folder or owner/name; any
     image-text-to-text model of transformers."""
+    heads: Literal["new", "kept"] = "new"
+    """kept: go on with the heads of the backbone, which is a reward model of this form and as many members."""
+    windows: bool = False
+    """Each folder of the log's files is a time window: pictures are compared with those of the same window only."""
     form: Literal["siamese", "joint"] = "siamese"
     """One picture a sequence, or two as published."""
     layout: Literal["slots", "left-right"] = "slots"
@@ -176,6 +181,8 @@ def build(config: Config) -> tuple[Any, Any, int]:
     from caig.recipes.reward.tower import train_tower
 
     device = str(join_processes(config.device).device)
+    if config.heads == "kept":
+        return _going_on(config, device)
     if config.backbone == "fresh":
         backbone, processor = build_backbone(tokenizer_texts(config), seed=seed_for(config.seed, "weights"), size=SIZE)
     else:
@@ -187,6 +194,25 @@ def build(config: Config) -> tuple[Any, Any, int]:
     if config.backbone == "fresh":
         train_tower(config, network, processor, side)
     return network, processor, side
+
+
+def _going_on(config: Config, device: str) -> tuple[Any, Any, int]:
+    """`build` from a reward checkpoint: heads, and how utility becomes log CTR, are those of `config.backbone`."""
+    import torch
+
+    from caig.errors import InputError
+    from caig.models.reward_model import RewardModel
+
+    model = RewardModel.from_pretrained(config.backbone, device=device, dtype="float32")
+    network, calibration = model.network, model.calibration
+    found, wanted = (calibration.form, network.members), (config.form, config.members)
+    if found[0] != wanted[0] or (found[0] == "siamese" and found[1] != wanted[1]):
+        hint = "Give its form and members, or new heads."
+        expected = f"kept heads of form {found[0]}, members {found[1]}"
+        raise InputError("heads", expected=expected, got=f"form {wanted[0]}, members {wanted[1]}", next_step=hint)
+    with torch.no_grad():
+        network.log_slope.fill_(math.log(calibration.slope / calibration.temperature))
+    return network.float(), model.processor, calibration.image_side
 
 
 def side_of(backbone: Any) -> int:

@@ -20,9 +20,10 @@ from PIL import Image
 from torch import Tensor
 
 from caig.artifacts import write_json_lines
-from caig.data.clicks import EXAMPLES, ClickLog, CreativeClicks, Rejection, read_clicks
+from caig.data.clicks import EXAMPLES, CreativeClicks, Rejection, read_clicks
 from caig.data.comparisons import Pairs, compare, effective_counts, split
 from caig.data.images import find_image
+from caig.data.scanning import table_files
 from caig.data.scenes import read_products
 from caig.data.templates import QUESTIONS, instruct
 from caig.errors import CatalogError, ImageError
@@ -95,6 +96,11 @@ class Samples:
     test: list[ProductClicks]
     rejected: tuple[Rejection, ...]
 
+    @property
+    def held_out(self) -> list[ProductClicks]:
+        """Products that training never sees."""
+        return [*self.validation, *self.test]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
@@ -124,7 +130,7 @@ def read_samples(config: Config, side: int) -> Samples:
     Raises:
         CatalogError: the log or the catalogue is broken, or no training product has two usable pictures.
     """
-    samples = read_log(config.data, config.clicks, config.catalog, side)
+    samples = read_log(config.data, config.clicks, config.catalog, side, windows=config.windows)
     write_json_lines(config.out / "rejected.jsonl", samples.rejected)
     if not any(product.comparable for product in samples.train):
         raise CatalogError(
@@ -136,17 +142,30 @@ def read_samples(config: Config, side: int) -> Samples:
     return samples
 
 
-def read_log(data: Path, clicks: Path, catalog: Path | None, side: int) -> Samples:
-    """The log's products by split, with their pictures letterboxed to `side`; see `Config` for the paths."""
-    log, products = read_clicks(clicks, images=[data]), read_titles(data, catalog)
-    beside = clicks if clicks.is_dir() else clicks.parent
-    pictures, unreadable = read_pictures(log, [data, beside], side)
-    unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in log.creatives if c.product_id not in products]
-    kept = [c for c in log.creatives if c.creative_id in pictures and c.product_id in products]
-    read = product_clicks(compare(kept), products, pictures) if kept else []
+def read_log(data: Path, clicks: Path, catalog: Path | None, side: int, *, windows: bool = False) -> Samples:
+    """The log's products by split, with their pictures letterboxed to `side`; see `Config` for paths and windows.
+
+    With windows a product comes once for each window in which it was shown.
+    """
+    products, pictures = read_titles(data, catalog), dict[str, Pixels]()
+    read: list[ProductClicks] = []
+    rejected: list[Rejection] = []
+    for part in windows_of(clicks) if windows else [clicks]:
+        log = read_clicks(part, images=[data])
+        folders = [data, part if part.is_dir() else part.parent]
+        unreadable = read_pictures([c for c in log.creatives if c.creative_id not in pictures], folders, side, pictures)
+        strange = [c for c in log.creatives if c.product_id not in products]
+        kept = [c for c in log.creatives if c.creative_id in pictures and c.product_id in products]
+        read += product_clicks(compare(kept), products, pictures) if kept else []
+        unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in strange]
+        rejected += [*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown)]
     parts = {part: [p for p in read if split(p.product.id) == part] for part in ("train", "validation", "test")}
-    rejected = (*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown))
-    return Samples(**parts, rejected=rejected)
+    return Samples(**parts, rejected=tuple(rejected))
+
+
+def windows_of(clicks: Path) -> list[Path]:
+    """The folders below `clicks` that hold tables, in order of their names."""
+    return sorted({file.parent for file in table_files(clicks)})
 
 
 def read_titles(data: Path, catalog: Path | None) -> Mapping[str, Product]:
@@ -164,17 +183,20 @@ def product_of(record: Mapping[str, Any]) -> Product:
     return Product(id=record["id"], title=record["title"], category=record["category"], attributes=told)
 
 
-def read_pictures(log: ClickLog, folders: Sequence[Path], side: int) -> tuple[dict[str, Pixels], list[str]]:
-    """Letterboxed pictures u8[S, S, 3] by creative id; creatives whose picture cannot be read, with the fault."""
-    pictures, rejected, archives = {}, [], {}
-    for creative in log.creatives:
+def read_pictures(
+    creatives: Sequence[CreativeClicks], folders: Sequence[Path], side: int, into: dict[str, Pixels]
+) -> list[str]:
+    """Put letterboxed pictures u8[S, S, 3] by creative id `into`; creatives whose picture cannot be read, with the
+    fault."""
+    rejected, archives = [], dict[Path, tarfile.TarFile]()
+    for creative in creatives:
         try:
-            pictures[creative.creative_id] = letterbox(_read_picture(creative.image, folders, archives), side)
+            into[creative.creative_id] = letterbox(_read_picture(creative.image, folders, archives), side)
         except ImageError as error:
             rejected.append(f"creative '{creative.creative_id}', {error}")
     for archive in archives.values():
         archive.close()
-    return pictures, rejected
+    return rejected
 
 
 def tokenizer_texts(config: Config) -> list[str]:

@@ -28,7 +28,15 @@ LORA_RANK, LORA_ALPHA = 128, 256  # of the paper
 def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
     """Freeze what `config.tune` leaves alone; the optimizer's groups of what learns, backbone and heads."""
     backbone = network.backbone
-    if config.tune == "lora":
+    adapted = bool(getattr(backbone, "peft_config", None))
+    if adapted and config.tune != "lora":
+        hint = "Its adapter alone is kept."
+        raise InputError("tune", expected="lora, to go on with an adapter", got=config.tune, next_step=hint)
+    if adapted:
+        from caig.models.adapters import train_adapter
+
+        train_adapter(backbone)
+    elif config.tune == "lora":
         from caig.models.adapters import add_adapter
 
         if config.backbone == "fresh":

@@ -166,7 +166,7 @@ def regions_of(masks: Tensor) -> Tensor:
 
 def read_views(config: Config, side: int) -> Views:
     """Every scene of a training product, letterboxed to `side`; InputError without scene archives."""
-    scenes = [scene for scene in read_scenes(config.data) if split(scene.product["id"]) == "train"]
+    scenes = [scene for scene in read_scenes(config.data, painted=True) if split(scene.product["id"]) == "train"]
     alphas = [np.repeat(scene.cutout()[..., 3:], 3, axis=2) for scene in scenes]
     asked = QUESTIONS[config.form]
     return Views(

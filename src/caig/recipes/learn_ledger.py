@@ -1,0 +1,144 @@
+"""`caig learn` on a service's ledger: impressions out, models on record and fresh ads as arms of its campaigns in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from sqlalchemy import select
+
+from caig.artifacts import content_hash, published_folder, write_atomic, write_json_lines
+from caig.imaging.reading import read_photo
+from caig.online import campaigns, learned
+from caig.online.allocation import best_chances, posterior
+from caig.online.campaigns import Campaign
+from caig.online.ledger import Ledger
+from caig.online.schema import creatives, open_database, products
+from caig.recipes.learn import Config
+from caig.recipes.learn_data import Cycle, Taken, counted, window_start
+from caig.recipes.learn_steps import Record, Studio, Turn, told
+from caig.recipes.store import Store
+from caig.service import store as shelf
+from caig.service.painter import Painter
+from caig.service.uploads import Files
+from caig.types import Product
+
+
+class LedgerSource:
+    """A service's ledger. Impressions whose time for clicks is over are taken; suspected bots never."""
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.engine, self.files = config, open_database(config.database), Files(config.folder)
+        self.campaigns = campaigns.read_campaigns(self.engine)
+        self.pictures = self.files.folder
+
+    def take(self, cycle: Cycle) -> Taken | None:
+        """Copy the impressions since the last cycle; None when there are none."""
+        since = max((manifest["log"]["until"] for manifest in cycle.earlier()), default=0)
+        until = shelf.now() - max((campaign.click_window for campaign in self.campaigns), default=0)
+        rows = Ledger(self.engine).export(since, until)
+        if rows.is_empty():
+            return None
+        with published_folder(cycle.clicks) as work:
+            for (start,), part in self._windows(rows):
+                (work / str(start)).mkdir()
+                part.drop("window").write_parquet(work / str(start) / "impressions.parquet")
+        names = sorted(str(file.relative_to(cycle.clicks)) for file in cycle.clicks.rglob("*.parquet"))
+        marks = {f"{cycle.name}/{name}": content_hash((cycle.clicks / name).read_bytes()) for name in names}
+        return counted(cycle, marks, first=rows["at"].min().date(), until=until)  # type: ignore[union-attr]
+
+    def _windows(self, rows: pl.DataFrame) -> Iterable[tuple[Any, pl.DataFrame]]:
+        days = rows["at"].dt.date()
+        starts = [window_start(day, self.config.window) for day in days]
+        return rows.with_columns(window=pl.Series(starts, dtype=pl.Date)).group_by("window", maintain_order=True)
+
+    def products(self, cycle: Cycle) -> Path:
+        """A catalogue of the ledger's products beside copies of their photos and masks, in the run folder."""
+        path = self.config.out / f"products-{cycle.name}.jsonl"
+        if not path.is_file():  # a cycle that was cut goes on with the products that it knew
+            with self.engine.connect() as connection:
+                rows = connection.execute(select(products).order_by(products.c.id)).mappings().all()
+            write_json_lines(path, [self._row(row) for row in rows])
+        return path
+
+    def _row(self, row: Mapping[str, Any]) -> dict[str, str]:
+        named = {"image": row["photo"], "mask": row["mask"] or ""}
+        copies = {field: self._copied(name) if name else "" for field, name in named.items()}
+        return {"id": row["id"], "title": row["title"], "category": row["category"], **copies}
+
+    def _copied(self, name: str) -> str:
+        target = self.config.out / "photos" / name
+        if not target.is_file():
+            write_atomic(target, self.files.path(name).read_bytes())
+        return f"photos/{name}"
+
+    def adopt(self, turn: Turn, role: str, model: Mapping[str, Any], passed: bool) -> None:
+        """Put the model on record; a reward model in use judges the running ads anew, for their allocation's prior."""
+        entry = learned.Learned(
+            role=role,
+            fingerprint=model["fingerprint"],
+            name=turn.located(model["name"]),
+            parent=model["parent"],
+            learned_from={"cycle": turn.cycle.number, "log": turn.taken.hash},
+            learned_until=turn.taken.until,
+        )
+        if role == "reward" and passed:
+            self._judge_anew(turn.load("reward", model["name"]))
+        learned.register(self.engine, entry, shelf.now(), in_use=passed)
+
+    def _judge_anew(self, model: Any) -> None:
+        for campaign in self.running():
+            row = shelf.get(self.engine, products, campaign.product_id)
+            assert row is not None  # a campaign's product is there: the database sees to it
+            product = Product(id=row["id"], title=row["title"], category=row["category"])
+            ads = self.creatives([arm for arm, _ in campaigns.arm_rows(self.engine, campaign.id)])
+            images = [read_photo(self.files.path(ad["file"])).image for ad in ads.values()]
+            learned.judge_anew(self.engine, model.score(product, images, ids=list(ads)))
+
+    def launch(self, studio: Studio, store: Store) -> list[Record]:
+        """Give every running campaign its fresh ads."""
+        return [store.once(f"fresh/{one.id}", self._launch, studio, one) for one in self.running()]
+
+    def _launch(self, studio: Studio, campaign: Campaign) -> Record:
+        """Fresh ads for one campaign; its weakest make room. Doing it again changes nothing."""
+        known = dict(campaigns.arm_rows(self.engine, campaign.id))
+        control = self.creatives(list(known)[:1]).popitem()[1]
+        painter = Painter(engine=self.engine, files=self.files, pipeline=studio.pipeline, parent=0)
+        product, size = painter.product(campaign.product_id), (control["width"], control["height"])
+        ads = studio.best(product, size)
+        request = {"width": size[0], "height": size[1], "description": None, "parent": None}
+        ids = painter.keep(product, request, [ad.creative for ad in ads])
+        new = [id for id in ids if id not in known]
+        live = sum(not retired for retired in known.values()) - 1
+        gone = weakest(self, campaign, live + len(new) - self.config.arms, ids)
+        if gone:
+            campaigns.retire(self.engine, campaign, gone, shelf.now())
+        if new:
+            campaigns.add_arms(self.engine, campaign, new, shelf.now())
+        rows = [told(ad) | {"id": id} for ad, id in zip(ads, ids, strict=True)]
+        return {"campaign": campaign.id, "creatives": rows, "retired": gone}
+
+    def running(self) -> list[Campaign]:
+        """The campaigns that run."""
+        return [campaign for campaign in self.campaigns if campaign.running]
+
+    def creatives(self, ids: Sequence[str]) -> dict[str, Record]:
+        """Rows of these creatives by id."""
+        query = select(creatives).where(creatives.c.id.in_(ids)).order_by(creatives.c.id)
+        with self.engine.connect() as connection:
+            return {row["id"]: dict(row) for row in connection.execute(query).mappings()}
+
+
+def weakest(source: LedgerSource, campaign: Campaign, count: int, new: Sequence[str]) -> list[str]:
+    """The `count` running ads that, by their own clicks, have the least chance to be the best; never the original, a
+    locked one or a `new` one, and one ad always stays."""
+    live = [arm for arm, retired in campaigns.arm_rows(source.engine, campaign.id) if not retired]
+    counts = campaigns.tally(source.engine, campaign, shelf.now() + campaign.click_window)
+    columns = [counts.arms.index(arm) for arm in live]
+    shown, clicked = counts.shown.sum(0)[columns], counts.total["click"].sum(0)[columns]
+    chance = dict(zip(live, best_chances(*posterior(clicked, shown)).tolist(), strict=True))
+    locked = {id for id, row in source.creatives(live).items() if row["locked"]}
+    free = sorted((arm for arm in live[1:] if arm not in locked and arm not in new), key=lambda arm: chance[arm])
+    return free[: max(0, min(count, len(live) - 2))]

@@ -1,0 +1,209 @@
+"""The steps of a cycle of `caig learn`: the reward model goes on, passes its gate or not, teaches the prompt model, and
+chooses fresh ads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caig.artifacts import write_atomic
+from caig.data.catalog import folder_name, read_catalog
+from caig.errors import CheckpointError, InputError
+from caig.evaluation.metrics import agreement, mean
+from caig.imaging.writing import encode
+from caig.models.hub import fingerprint, load_model, resolve
+from caig.models.protocols import BackgroundModel
+from caig.pipeline import AdPipeline
+from caig.recipes import pcpo, reward
+from caig.recipes.learn import Config
+from caig.recipes.learn_data import Cycle, Source, Taken, windows
+from caig.recipes.pcpo_steps import Shelf
+from caig.recipes.reward.report import Judged, judge
+from caig.recipes.reward.samples import read_log
+from caig.seeding import seed_for
+from caig.types import Estimate, Product, RankedAd, Size
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A cycle at work: its settings, where clicks and products come from, who paints, and the models that were in use
+    when it began (role -> name, of a folder of this run relative to `out`)."""
+
+    config: Config
+    cycle: Cycle
+    source: Source
+    taken: Taken
+    catalog: Path
+    background: BackgroundModel
+    before: Mapping[str, str]
+
+    def load(self, role: Any, name: str) -> Any:
+        """The model called `name`."""
+        return load_model(self.located(name), role)
+
+    def located(self, name: str) -> str:
+        """`name` as a model is loaded by: a folder of this run by its absolute path."""
+        own = self.config.out / name
+        return str(own.resolve()) if name and own.is_dir() else name
+
+    def own(self, folder: Path) -> str:
+        """The name of a folder of this run."""
+        return str(folder.relative_to(self.config.out))
+
+
+def in_use(config: Config, cycle: Cycle) -> dict[str, str]:
+    """Names of the models that the last cycle left in use; before the first, those of the settings."""
+    manifests = cycle.earlier()
+    return manifests[-1]["in_use"] if manifests else {"reward": config.reward_model, "prompt": config.prompt_model}
+
+
+def train_reward(turn: Turn) -> Record:
+    """Go on with the reward model in use, on every click taken so far; returns the new one's name and fingerprint.
+
+    CatalogError when no training product has two pictures with clicks in one window.
+    """
+    config, parent = turn.config, turn.load("reward", turn.before["reward"])
+    calibration = getattr(parent, "calibration", None)
+    if calibration is None:
+        hint = "Name a folder that caig train reward made, or embedded."
+        raise CheckpointError("reward model", expected="a checkpoint that can learn", got=parent.name, next_step=hint)
+    training = reward.Config(
+        data=turn.source.pictures,
+        clicks=config.out / "clicks",
+        catalog=turn.catalog,
+        out=turn.cycle.folder / "reward",
+        calibrated_on=config.calibrated_on,
+        backbone=turn.located(turn.before["reward"]),
+        heads="kept",
+        windows=True,
+        form=calibration.form,
+        layout=calibration.layout,
+        members=parent.network.members,
+        tune="lora" if getattr(parent.network.backbone, "peft_config", None) else config.tune,
+        steps=config.steps,
+        lr=config.lr,
+        head_lr=config.head_lr,
+        seed=seed_for(config.seed, "reward", turn.cycle.number),
+        threads=config.threads,
+    )
+    folder = reward.run(training)
+    return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": parent.fingerprint}
+
+
+def pass_gate(turn: Turn, trained: Record) -> Record:
+    """Hold the new reward model against the one in use, on the newest clicks of products that no cycle trains on.
+
+    Each pair scores the chance that the model orders it rightly, given its clicks. Calibration was fitted on some of
+    these products; it changes no order.
+    """
+    models = {"before": turn.load("reward", turn.before["reward"]), "new": turn.load("reward", trained["name"])}
+    side = models["new"].calibration.image_side
+    newest = [
+        read_log(turn.source.pictures, window, turn.catalog, side).held_out for window in windows(turn.cycle.clicks)
+    ]
+    held = [product for products in newest for product in products if product.comparable]
+    if not held:
+        return {"passed": False, "estimates": [], "reason": "no held-out product had two ads in one window"}
+    scores = {name: [rightly(one) for one in judge(model, held)] for name, model in models.items()}
+    owner = [product.product.id for product, row in zip(held, scores["new"], strict=True) for _ in row]
+    before, new = (np.concatenate(scores[name]) for name in ("before", "new"))
+    gain = mean("gain", new - before, owner)
+    estimates = [mean("accuracy before", before, owner), mean("accuracy now", new, owner), gain]
+    passed = opened(gain, turn.config.gate)
+    reason = f"{gain} of held-out pairs of {len(set(owner))} products"
+    return {"passed": passed, "estimates": [asdict(one) for one in estimates], "reason": reason}
+
+
+def opened(gain: Estimate, gate: str) -> bool:
+    """Whether the gain in held-out accuracy lets a model pass: by its value, or by its interval's lower end."""
+    return (gain.low if gate == "credible" else gain.value) > 0
+
+
+def rightly(judged: Judged) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """f64[P]: of each pair of a product's ads the chance that the model's order is the true one, given the clicks."""
+    first, second = np.triu_indices(len(judged.scores), 1)
+    label = judged.clicks.better[first, second]
+    sides = agreement(judged.utility[first] - judged.utility[second], np.ones(len(label)))
+    return sides * label + (1 - sides) * (1 - label)
+
+
+def tune(turn: Turn, judge_name: str) -> Record:
+    """Teach the prompt model what the reward model that has just passed likes: its adapter goes on, round by round."""
+    config, name = turn.config, turn.before["prompt"]
+    products = read_catalog(turn.catalog).products
+    training = pcpo.Config(
+        catalog=turn.catalog,
+        out=turn.cycle.folder / "pcpo",
+        prompt_model=config.prompt_model,
+        start_from=turn.located(name) if name != config.prompt_model else "",
+        rounds=config.rounds,
+        products=config.products,
+        side=config.side,
+        seed=seed_for(config.seed, "pcpo", turn.cycle.number),
+        threads=config.threads,
+    )
+    try:
+        Shelf.of(training, products)
+    except InputError as error:
+        return {"name": name, "remark": f"the prompt model was not tuned: {error}"}
+    judge = turn.load("reward", judge_name)
+    folder = pcpo.optimise(training, products, pcpo.Models(background=turn.background, reward=judge))
+    return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": fingerprint_of(turn, name)}
+
+
+def fingerprint_of(turn: Turn, name: str) -> str | None:
+    """Fingerprint of a prompt model's folder; None for one that has none here."""
+    try:
+        return fingerprint(resolve(turn.located(name), "prompt"))
+    except CheckpointError:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studio:
+    """Fresh ads: many are painted, the best by the reward model are launched."""
+
+    turn: Turn
+    pipeline: AdPipeline
+
+    @classmethod
+    def open(cls, turn: Turn, in_use: Mapping[str, str]) -> Studio:
+        """With the models that are in use now, role -> name."""
+        prompt, judge = turn.load("prompt", in_use["prompt"]), turn.load("reward", in_use["reward"])
+        pipeline = AdPipeline(prompt_model=prompt, background_model=turn.background, reward_model=judge)
+        return cls(turn=turn, pipeline=pipeline)
+
+    def best(self, product: Product, size: Size) -> list[RankedAd]:
+        """The `fresh` best of `candidates` ads of `size`, no two alike."""
+        config = self.turn.config
+        seed = seed_for(config.seed, "fresh", self.turn.cycle.number)
+        ads = self.pipeline.generate(product, n=config.candidates, size=size, seed=seed, rolls=config.rolls)
+        return list({ad.creative.id: ad for ad in ads}.values())[: config.fresh]
+
+    def write(self, product: Product, size: Size) -> Record:
+        """Fresh ads as files below the cycle's folder."""
+        folder = self.turn.cycle.folder / "fresh" / folder_name(product.id)
+        ads = self.best(product, size)
+        for ad in ads:
+            write_atomic(folder / f"{ad.creative.id}.png", encode(ad.creative.image))
+        return {"campaign": None, "creatives": [told(ad) for ad in ads], "retired": []}
+
+
+def told(ad: RankedAd) -> Record:
+    """What a manifest keeps of a fresh ad."""
+    creative, score = ad.creative, ad.score
+    return {
+        "id": creative.id,
+        "product_id": creative.product_id,
+        "description": creative.description.text,
+        "seed": creative.seed,
+        "utility": float(score.utility),
+        "ctr": float(score.ctr),
+        "broken": list(creative.fidelity.broken),
+    }
