@@ -26,12 +26,20 @@ PATIENCE = timedelta(days=2)  # a process that paints more waits for no other; h
 def join_processes(device: str | None = None) -> Accelerator:
     """This process among those that `accelerate launch` started, or alone, on `device` or a GPU when there is one.
 
-    InputError for a device that this machine lacks.
+    InputError for a device that this machine lacks, and for a launch that is to shard the model: each has it whole.
     """
     chosen, _ = place("prompt", device)
     if chosen.startswith("cuda:"):
         torch.cuda.set_device(chosen)
-    return Accelerator(cpu=chosen == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    accelerator = Accelerator(cpu=chosen == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    if accelerator.distributed_type.value not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        raise InputError(
+            "accelerate launch",
+            expected="data parallelism: NO, MULTI_CPU or MULTI_GPU",
+            got=accelerator.distributed_type.value,
+            next_step="Use configs/data-parallel.yaml; tune an adapter where the whole model does not fit.",
+        )
+    return accelerator
 
 
 def own_rows(accelerator: Accelerator | None, count: int) -> slice:
