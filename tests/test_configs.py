@@ -30,7 +30,5 @@ def test_a_launch_that_would_shard_is_refused(monkeypatch: pytest.MonkeyPatch) -
         return SimpleNamespace(distributed_type=SimpleNamespace(value="FSDP"))
 
     monkeypatch.setattr(processes, "Accelerator", sharded)
-    with pytest.raises(
-        InputError, match="accelerate launch: expected data parallelism: .*, got FSDP. Use"
-    ):
+    with pytest.raises(InputError, match="accelerate launch: expected data parallelism: .*, got FSDP. Use"):
         processes.join_processes("cpu")

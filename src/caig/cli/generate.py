@@ -20,7 +20,7 @@ from caig.recipes.generate_report import PAGE, Report, write_strip
 from caig.recipes.likeness import read_likeness
 from caig.types import Direction
 
-THE_PRESETS = options.Models()
+THE_PRESETS, HERE = options.Models(), options.Cluster()
 
 
 def generate(
@@ -48,8 +48,7 @@ def generate(
     map: options.CatalogMap = (),
     image_root: options.ImageRoot = None,
     cutout: options.CutoutMethod = "auto",
-    ray: options.Ray = None,
-    workers: options.Workers = None,
+    cluster: options.Cluster = HERE,
     models: options.Models = THE_PRESETS,
 ) -> int:
     """Make ads of one product (--image, --title) or of a catalogue, ranked by predicted CTR.
@@ -81,26 +80,24 @@ def generate(
         layers=layers,
     )
     source = _source(image, title, category, mask, catalog, map, image_root)
-    if ray is None:
-        _reject("without --ray", {"--workers": workers})
-        report = run(
-            config, _pipeline(models, cutout), source.products, rejected=source.rejected, strict=catalog is None
-        )
-    else:
-        _reject("without --catalog", {"--ray": ray if catalog is None else None})
-        report = _over_ray(config, models, cutout, source, ray, workers)
+    report = _make(config, models, cutout, source, cluster, strict=catalog is None)
     _print(report)
     return report.exit_code
 
 
-def _over_ray(
-    config: Config, models: options.Models, cutout: str, source: Catalog, cluster: str, workers: int | None
+def _make(
+    config: Config, models: options.Models, cutout: str, source: Catalog, cluster: options.Cluster, *, strict: bool
 ) -> Report:
+    """Here, or by the workers of a cluster."""
+    if cluster.ray is None:
+        _reject("without --ray", {"--workers": cluster.workers})
+        return run(config, _pipeline(models, cutout), source.products, rejected=source.rejected, strict=strict)
     from caig import batch
 
+    _reject("without --catalog", {"--ray": cluster.ray if strict else None})
     options.quiet()
-    make = partial(_pipeline, models, cutout)
-    return batch.run(config, make, source.products, cluster=cluster, workers=workers, rejected=source.rejected)
+    make, asked = partial(_pipeline, models, cutout), {"cluster": cluster.ray, "workers": cluster.workers}
+    return batch.run(config, make, source.products, rejected=source.rejected, **asked)
 
 
 def demo(*, out: Annotated[Path, Parameter(help="Folder for the results.")] = Path("out/demo")) -> int:

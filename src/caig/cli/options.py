@@ -45,14 +45,6 @@ CatalogMap = Annotated[
 ImageRoot = Annotated[
     Path | None, Parameter(help="Folder of the catalogue's image paths (default: the catalogue's own).")
 ]
-Ray = Annotated[
-    str | None,
-    Parameter(help="Share a catalogue among workers (extra caig[ray]): local, or a Ray cluster's address."),
-]
-Workers = Annotated[
-    int | None,
-    Parameter(show_default=False, help="How many with --ray: one a GPU, or a processor without one."),
-]
 Count = Annotated[int, Parameter(name=("-n", "--n"), help="How many ads or descriptions.")]
 SizeText = Annotated[
     str, Parameter(name="--size", help=f"Width x height in pixels, 64 to 2048 each; or {', '.join(PRESETS)}.")
@@ -123,6 +115,21 @@ class Models(Place):
     background_model: BackgroundName | None = None
     reward_model: RewardName | None = None
     compile: Compile = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Who makes a catalogue's ads."""
+
+    ray: Annotated[
+        str | None,
+        Parameter(help="Share a catalogue among workers (extra caig[ray]): local, or a Ray cluster's address."),
+    ] = None
+    workers: Annotated[
+        int | None,
+        Parameter(show_default=False, help="How many with --ray: one a GPU, or a processor without one."),
+    ] = None
 
 
 def product_from(image: Path, title: str, category: str, mask: Path | None) -> Product:
