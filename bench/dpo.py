@@ -62,7 +62,8 @@ def ours(products: int, candidates: int) -> float:
 
         with torch.no_grad(), reference(model):
             before = both()
-        group = Group(views=[batch], references=[before], utilities=ranks[: len(own)], texts=own)
+        lengths = batch.mask.sum(1).view(-1, candidates)
+        group = Group(views=[batch], references=[before], lengths=lengths, utilities=ranks[: len(own)], texts=own)
         now = both()
         pairs, _ = pairs_of(group, now, now, 0)
         optimizer.zero_grad()

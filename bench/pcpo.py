@@ -20,7 +20,6 @@ from typing import Any
 
 import published
 import torch
-from accelerate import Accelerator
 from full_size import language_model
 from turns import Run, compare, opening, parser
 
@@ -33,6 +32,7 @@ from caig.preference.corruption import corruptions
 from caig.recipes.pcpo import Config
 from caig.recipes.pcpo_steps import as_seen
 from caig.recipes.pcpo_update import Policy, Round, encode_groups, group_loss
+from caig.recipes.processes import join_processes
 from caig.recipes.training import Log
 from caig.types import Product
 
@@ -46,7 +46,7 @@ def ours(name: str, args: Namespace, device: str, dtype: str) -> Run:
     sizes = {"candidates": args.candidates, "batch": args.batch, "corruptions": CORRUPTIONS, "beta": published.BETA}
     config = Config(catalog=CATALOG, out=Path(tempfile.mkdtemp()), weighted=False, **sizes)
     log = Log(config.out / "log.jsonl", silent=True)
-    accelerator = Accelerator(cpu=device == "cpu")
+    accelerator = join_processes(device)
     policy = Policy(config=config, model=model, processor=processor, accelerator=accelerator, log=log, board=None)
     optimizer, (shelf, drafts) = torch.optim.AdamW(adapter_weights(model).values(), lr=2e-5), goods(args)
     utilities = {product.id: [float(-k) for k in range(args.candidates)] for product in shelf}

@@ -72,6 +72,10 @@ def test_only_models_and_their_recipes_import_transformers_and_diffusers() -> No
     assert {name for name in found if not name.startswith(MAY_LOAD_MODELS)} == set()
 
 
+def test_only_batch_imports_ray() -> None:
+    assert importers({"ray"}) == {"src/caig/batch.py"}
+
+
 def test_models_recipes_and_pipeline_never_import_the_shop() -> None:
     assert {name for name in importers({"caig.shop"}) if name.startswith(BLIND_TO_SHOPPERS)} == set()
 

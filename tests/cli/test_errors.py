@@ -55,6 +55,8 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
             (*ONE, "--scale", "1.2"),
             "scale: expected 0.00781 to 1 on this canvas, got 1.2. It is the product's longer side",
         ),
+        ((*ONE, "--ray", "local"), "--ray: expected no such option without --catalog, got 'local'. Leave it out."),
+        ((*ONE, "--workers", "2"), "--workers: expected no such option without --ray, got '2'. Leave it out."),
         ((*ONE, "--rolls", "0"), "rolls: expected 1 to 20, got 0. 1 paints every ad just once."),
         ((*ONE, "--theme", "disco"), "theme: expected one of studio pastel, studio dark, luxury marble, "),
         (

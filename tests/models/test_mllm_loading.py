@@ -32,7 +32,7 @@ def test_device_and_dtype_are_chosen_shown_and_forced(folder: Path, caplog: pyte
     assert load_mllm(folder, "cpu", dtype="bfloat16")[0].dtype == torch.bfloat16
     assert caplog.messages[-1].endswith("on cpu, bfloat16")
     assert processor.tokenizer.model_max_length == 400, "the language model's positions"
-    with pytest.raises(InputError, match="dtype: expected float32, bfloat16, float16, got 'int8'"):
+    with pytest.raises(InputError, match="dtype: expected float32, bfloat16 or float16, got 'int8'"):
         load_mllm(folder, "cpu", dtype="int8")
 
 

@@ -194,10 +194,10 @@ def test_the_best_round_is_the_guards_choice_among_those_without_alarm():
 def test_pairs_and_their_weights_by_hand():
     # Product 0: utilities 2, 0, 1 and equal texts at 0 and 1; product 1: 0, 0, 3.
     clean = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]])
-    view = type("View", (), {"mask": torch.ones(6, 4)})()
     group = Group(
-        views=[view, view],
+        views=[],
         references=[clean - 1, clean - 2],
+        lengths=torch.full((2, 3), 4),
         utilities=torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 3.0]]),
         texts=[["a", "a", "b"], ["a", "b", "c"]],
     )

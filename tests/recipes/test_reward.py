@@ -211,7 +211,7 @@ def sequences(data: Path, out: Path, **fields) -> tuple:
 
 def test_a_blank_picture_is_grey_to_the_model(data: Path, tmp_path: Path):
     network, eyes, batch, _ = sequences(data, tmp_path, without=("image",))
-    utility = network(eyes.read(["mug"] * 2, [[batch.pictures[0]], [batch.pictures[1]]]))[0]
+    (utility,) = eyes.ask(network, ["mug"] * 2, [[batch.pictures[0]], [batch.pictures[1]]])
     assert torch.equal(utility[0], utility[1])
 
 
@@ -219,7 +219,7 @@ def test_pictures_that_were_seen_once_read_the_same(data: Path, tmp_path: Path):
     network, kept, batch, config = sequences(data, tmp_path)
     whole = steps.Eyes(network, kept.processor, replace(config, tune="full"))
     rows = [[picture] for picture in batch.pictures]
-    torch.testing.assert_close(network(kept.read(batch.texts, rows)), network(whole.read(batch.texts, rows)))
+    torch.testing.assert_close(kept.ask(network, batch.texts, rows), whole.ask(network, batch.texts, rows))
 
 
 def test_blanked_tokens_are_drawn_from_the_seed(data: Path, tmp_path: Path):

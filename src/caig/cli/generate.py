@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from caig.recipes.generate_report import PAGE, Report, write_strip
 from caig.recipes.likeness import read_likeness
 from caig.types import Direction
 
-THE_PRESETS = options.Models()
+THE_PRESETS, HERE = options.Models(), options.Cluster()
 
 
 def generate(
@@ -47,6 +48,7 @@ def generate(
     map: options.CatalogMap = (),
     image_root: options.ImageRoot = None,
     cutout: options.CutoutMethod = "auto",
+    cluster: options.Cluster = HERE,
     models: options.Models = THE_PRESETS,
 ) -> int:
     """Make ads of one product (--image, --title) or of a catalogue, ranked by predicted CTR.
@@ -78,10 +80,24 @@ def generate(
         layers=layers,
     )
     source = _source(image, title, category, mask, catalog, map, image_root)
-    pipeline = _pipeline(models, cutout)
-    report = run(config, pipeline, source.products, rejected=source.rejected, strict=catalog is None)
+    report = _make(config, models, cutout, source, cluster, strict=catalog is None)
     _print(report)
     return report.exit_code
+
+
+def _make(
+    config: Config, models: options.Models, cutout: str, source: Catalog, cluster: options.Cluster, *, strict: bool
+) -> Report:
+    """Here, or by the workers of a cluster."""
+    if cluster.ray is None:
+        _reject("without --ray", {"--workers": cluster.workers})
+        return run(config, _pipeline(models, cutout), source.products, rejected=source.rejected, strict=strict)
+    from caig import batch
+
+    _reject("without --catalog", {"--ray": cluster.ray if strict else None})
+    options.quiet()
+    make, asked = partial(_pipeline, models, cutout), {"cluster": cluster.ray, "workers": cluster.workers}
+    return batch.run(config, make, source.products, rejected=source.rejected, **asked)
 
 
 def demo(*, out: Annotated[Path, Parameter(help="Folder for the results.")] = Path("out/demo")) -> int:

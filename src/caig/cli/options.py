@@ -117,6 +117,21 @@ class Models(Place):
     compile: Compile = False
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Who makes a catalogue's ads."""
+
+    ray: Annotated[
+        str | None,
+        Parameter(help="Share a catalogue among workers (extra caig[ray]): local, or a Ray cluster's address."),
+    ] = None
+    workers: Annotated[
+        int | None,
+        Parameter(show_default=False, help="How many with --ray: one a GPU, or a processor without one."),
+    ] = None
+
+
 def product_from(image: Path, title: str, category: str, mask: Path | None) -> Product:
     """Return the product of a command line, its files checked; its id is the photo's name without suffix.
 

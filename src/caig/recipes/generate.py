@@ -134,15 +134,15 @@ def run(
     kept = [finished(config, product, key) for product, key in zip(products, keys, strict=True)]
     for row in rejected:
         progress(f"row {row.row} {row.id}: failed: {row.reason}")
-    pace = _Pace(progress, config, todo=kept.count(None), kept=len(products) - kept.count(None))
+    pace = Pace(progress, config, todo=kept.count(None), kept=len(products) - kept.count(None))
     lines: list[Line] = []
     for product, key, done in zip(products, keys, kept, strict=True):
         if done is None:
-            done = _attempt(config, pipeline, product, key, strict=strict)
+            done = attempt(config, pipeline, product, key, strict=strict)
             pace.step(product, done)
         lines += done
-    lines += [_failure(row, row.reason, row=row.row) for row in rejected]
-    return write_report(config.out, lines, products, kept=pace.kept, facts=_facts(config, pipeline))
+    lines += [failure(row, row.reason, row=row.row) for row in rejected]
+    return write_report(config.out, lines, products, kept=pace.kept, facts=facts(config, pipeline.models()))
 
 
 def job_key(config: Config, pipeline: Pipeline, product: Product) -> str:
@@ -278,22 +278,23 @@ def _predicted(ad: RankedAd) -> dict[str, Any]:
     }
 
 
-def _attempt(config: Config, pipeline: Pipeline, product: Product, key: str, *, strict: bool) -> list[Line]:
+def attempt(config: Config, pipeline: Pipeline, product: Product, key: str, *, strict: bool = False) -> list[Line]:
     """`make`, but a failure becomes a manifest line; one that nobody foresaw keeps its traceback."""
     try:
         return make(config, pipeline, product, key)
     except CaigError as error:
         if strict:
             raise
-        return [_failure(product, str(error))]
+        return [failure(product, str(error))]
     except Exception as error:
         if strict:
             raise
         reason = f"unexpected {type(error).__name__}: {error}"
-        return [_failure(product, reason, traceback=traceback.format_exc())]
+        return [failure(product, reason, traceback=traceback.format_exc())]
 
 
-def _failure(about: Product | RejectedRow, reason: str, **more: Any) -> Line:
+def failure(about: Product | RejectedRow, reason: str, **more: Any) -> Line:
+    """The manifest line of a product that failed, or of a row that is none."""
     return {
         "status": "failed",
         "product_id": about.id,
@@ -329,13 +330,14 @@ def _hash_of(source: Any) -> str | None:
         return None
 
 
-def _facts(config: Config, pipeline: Pipeline) -> list[tuple[str, str]]:
+def facts(config: Config, models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """What the page says of a run."""
     width, height = config.size
-    names = [(f"{role.capitalize()} model", str(model["name"])) for role, model in pipeline.models().items()]
+    names = [(f"{role.capitalize()} model", str(model["name"])) for role, model in models.items()]
     return [("Size", f"{width} × {height}"), ("Seed", str(config.seed)), *names, ("caig", __version__)]
 
 
-class _Pace:
+class Pace:
     """Tells how far a run is and how long the rest takes, from the mean of what was done."""
 
     def __init__(self, progress: Callable[[str], None], config: Config, *, todo: int, kept: int) -> None:

@@ -127,10 +127,9 @@ def run(config: Config, background: BackgroundModel | None = None) -> Report:
         CatalogError: the log is broken, or has no training product with two ads in one window.
         CheckpointError: a model is missing, or cannot learn.
     """
-    from accelerate import Accelerator
-
     from caig.recipes import learn_data as data
     from caig.recipes import learn_steps as steps
+    from caig.recipes.processes import join_processes
     from caig.recipes.store import Store
 
     source, cycle = data.open_source(config), data.Cycle.current(config.out)
@@ -138,7 +137,7 @@ def run(config: Config, background: BackgroundModel | None = None) -> Report:
     if taken is None or taken.clicks < config.least_clicks:
         return nothing_yet(config, taken.clicks if taken else 0)
     turn = _begin(config, cycle, source, taken, background)
-    store = Store(cycle.folder / "steps", _settings(config, taken), Accelerator(cpu=True))
+    store = Store(cycle.folder / "steps", _settings(config, taken), join_processes())
 
     try:
         trained = store.once("reward", steps.train_reward, turn)

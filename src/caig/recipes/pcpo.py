@@ -76,7 +76,7 @@ class Config:
     epochs: int = 1
     """Passes over a round's pairs; more learn them by heart (docs/LOG.md)."""
     batch: int = 4
-    """Products a step, on each device."""
+    """Products a step, shared among the processes of `accelerate launch`."""
     warmup: int = 4
     """Steps of linear warm-up in each round; a cosine down to 0 follows."""
     watch: int = 16
@@ -90,6 +90,8 @@ class Config:
     max_guard_drop: float = 0.1
     """Guard: how far the mean utility by the guard model may fall."""
     seed: int = 0
+    device: str | None = None
+    """Of all models: cpu, cuda, cuda:1 …; None: a GPU when there is one."""
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -130,14 +132,16 @@ def run(config: Config) -> Path:
 
     from caig.data.catalog import read_catalog
     from caig.models.hub import load_model
+    from caig.recipes.processes import join_processes
 
     config = replace(config, **PRESETS[config.preset])
     torch.set_num_threads(config.threads)
     products = read_catalog(config.catalog).products
+    device = str(join_processes(config.device).device)
     models = Models(
-        background=load_model(config.background_model, "background"),
-        reward=load_model(config.reward_model, "reward"),
-        guard=load_model(config.guard_model, "reward") if config.guard_model else None,
+        background=load_model(config.background_model, "background", device=device),
+        reward=load_model(config.reward_model, "reward", device=device),
+        guard=load_model(config.guard_model, "reward", device=device) if config.guard_model else None,
     )
     return optimise(config, products, models)
 
@@ -153,7 +157,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
 
     shelf = steps.Shelf.of(config, products)
     policy = Policy.start(config)
-    settings = {**asdict(config), "out": "", "catalog": "", "ids": [product.id for product in products]}
+    settings = {**asdict(config), "out": "", "catalog": "", "device": "", "ids": [product.id for product in products]}
     store = Store(config.out, settings, policy.accelerator)
     studio = steps.Studio(config, models)
     watched = [steps.watch(store, 0, policy, studio, shelf.watched)]

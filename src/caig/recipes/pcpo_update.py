@@ -29,7 +29,8 @@ from caig.preference.corruption import corruptions, strangers
 from caig.preference.policy import LOSSES, Pairs, objective
 from caig.recipes.pcpo import Config
 from caig.recipes.pcpo_steps import as_seen
-from caig.recipes.training import Log, average_gradients, cosine_with_warmup, load_checkpoint, save_checkpoint
+from caig.recipes.processes import add_gradients, join_processes, own_rows, whole
+from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 from caig.types import Product
 
@@ -51,7 +52,7 @@ class Policy:
     @classmethod
     def start(cls, config: Config) -> Policy:
         """The model by its name with a fresh adapter, or that of `start_from`, on this process's device."""
-        accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        accelerator = join_processes(config.device)
         name = config.start_from or config.prompt_model
         model, processor, _ = load_adapted(name, "prompt", str(accelerator.device))
         if config.start_from:
@@ -99,10 +100,12 @@ class Policy:
         batch = encode_training(self.processor, prompts, images, texts, self.model.device)
         return replace(batch, inputs=with_features(batch.inputs, see(self.model, batch.inputs)))
 
-    def log_probs(self, batch: TrainingBatch) -> Tensor:
-        """log pi of each answer, summed over its tokens, f32[B, N]."""
+    def log_probs(self, batch: TrainingBatch, of: int | None = None) -> Tensor:
+        """log pi of each answer, summed over its tokens, f32[B, N]; `of` B products, of which all processes hold rows,
+        or of the batch alone."""
         tokens = answer_log_probs(self.model, batch.inputs, batch.answers, batch.mask, batch.repeats)
-        return tokens.sum(1).view(-1, batch.repeats)
+        own = tokens.sum(1).view(-1, batch.repeats)
+        return own if of is None else whole(self.accelerator, own, of)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,8 +124,11 @@ class Group:
     """B products of a round: their candidates under the right information (view 0) and under each negative."""
 
     views: Sequence[TrainingBatch]
+    """Of this process's rows."""
     references: Sequence[Tensor]
     """f32[B, N] per view."""
+    lengths: Tensor
+    """i64[B, N] of the candidates, in tokens."""
     utilities: Tensor
     """f32[B, N]."""
     texts: Sequence[Sequence[str]]
@@ -134,21 +140,21 @@ def update(policy: Policy, round: Round) -> None:
     path = config.out / f"rounds/{r}/update.pt"
     weights = list(adapter_weights(model).values())
     optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=0.0)
-    state, steps, processes = load_checkpoint(path), steps_of(config, len(round.products), policy), policy.accelerator
+    state, steps, processes = load_checkpoint(path), steps_of(config, len(round.products)), policy.accelerator
     start = restore(policy, state, optimizer) if state else 0
     if start == steps:
         return
     groups = encode_groups(policy, round)
     for step in range(start, steps):
-        place = step * processes.num_processes + processes.process_index
-        group = groups[order(config, r, place // len(groups), len(groups))[place % len(groups)]]
+        epoch, place = divmod(step, len(groups))
+        group = groups[order(config, r, epoch, len(groups))[place]]
         for settings in optimizer.param_groups:
             settings["lr"] = config.lr * cosine_with_warmup(step, steps, config.warmup)
-        seed = seed_for(config.seed, "dropout", r, place)
-        loss, pairs = group_loss(policy, group, 1 + place // len(groups) % config.corruptions, seed)
+        seed = seed_for(config.seed, "dropout", r, step) + processes.process_index
+        loss, pairs = group_loss(policy, group, 1 + epoch % config.corruptions, seed)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average_gradients(weights, processes)
+        add_gradients(weights, processes)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         policy.tell(r * steps + step + 1, loss=loss.item(), **margins(pairs))
@@ -158,10 +164,9 @@ def update(policy: Policy, round: Round) -> None:
     policy.tell((r + 1) * steps, stranger_margin=stranger_margin(policy, round))
 
 
-def steps_of(config: Config, products: int, policy: Policy) -> int:
-    """Optimizer steps of a round: passes over its batches, shared among the processes."""
-    batches = -(-products // config.batch)
-    return -(-config.epochs * batches // policy.accelerator.num_processes)
+def steps_of(config: Config, products: int) -> int:
+    """Optimizer steps of a round: passes over its batches."""
+    return config.epochs * -(-products // config.batch)
 
 
 def order(config: Config, r: int, epoch: int, count: int) -> list[int]:
@@ -180,13 +185,16 @@ def encode_groups(policy: Policy, round: Round) -> list[Group]:
 def _group(policy: Policy, round: Round, products: Sequence[Product], negatives: Any, count: int) -> Group:
     seed = seed_for(policy.config.seed, "describe", round.number)  # prompts are those that the drafts answered
     texts = [round.drafts[product.id] for product in products]
-    wrong = [_negatives(negatives, product, round.others, count, policy.config.seed) for product in products]
-    shown = [[as_seen(product) for product in products], *([one[k] for one in wrong] for k in range(count))]
-    views = [policy.encode(view, texts, seed) for view in shown]
+    rows = own_rows(policy.accelerator, len(products))
+    own = products[rows]
+    wrong = [_negatives(negatives, product, round.others, count, policy.config.seed) for product in own]
+    shown = [[as_seen(product) for product in own], *([one[k] for one in wrong] for k in range(count))]
+    views = [policy.encode(view, texts[rows], seed) for view in shown]
     with torch.no_grad(), reference(policy.model):
-        references = [policy.log_probs(view) for view in views]
+        references = [policy.log_probs(view, of=len(products)) for view in views]
     scores = torch.tensor([round.utilities[product.id] for product in products], device=policy.model.device)
-    return Group(views=views, references=references, utilities=scores, texts=texts)
+    lengths = whole(policy.accelerator, views[0].mask.sum(1).view(-1, views[0].repeats), len(products))
+    return Group(views=views, references=references, lengths=lengths, utilities=scores, texts=texts)
 
 
 def _negatives(make: Any, product: Product, others: Sequence[Product], count: int, seed: int) -> list[Product]:
@@ -211,7 +219,6 @@ def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int) -> tuple
         if texts[i] != texts[j]
     ]
     b, chosen, rejected = torch.tensor(found, dtype=torch.long, device=clean.device).view(-1, 3).T
-    lengths = group.views[0].mask.sum(1).view(-1, count)
     right, wrong = group.references[0], group.references[view]
     gap = group.utilities[b, chosen] - group.utilities[b, rejected]
     pairs = Pairs(
@@ -221,8 +228,8 @@ def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int) -> tuple
         ref_chosen=right[b, chosen],
         ref_rejected=right[b, rejected],
         ref_corrupted=wrong[b, chosen],
-        chosen_length=lengths[b, chosen],
-        rejected_length=lengths[b, rejected],
+        chosen_length=group.lengths[b, chosen],
+        rejected_length=group.lengths[b, rejected],
     )
     return pairs, 2 * gap.sigmoid() - 1
 
@@ -233,7 +240,7 @@ def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tens
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         policy.model.train()
-        clean, corrupted = (policy.log_probs(group.views[k]) for k in (0, view))
+        clean, corrupted = (policy.log_probs(group.views[k], of=len(group.texts)) for k in (0, view))
         policy.model.eval()
     pairs, confidence = pairs_of(group, clean, corrupted, view)
     loss = objective(
@@ -263,7 +270,8 @@ def margins(pairs: Pairs) -> dict[str, float]:
 def stranger_margin(policy: Policy, round: Round) -> float:
     """Mean product margin in nats against another product's clean photo and words, which no mask gives away."""
     group = _group(policy, round, round.products[: policy.config.batch], strangers, 1)
-    pairs, _ = pairs_of(group, policy.log_probs(group.views[0]), policy.log_probs(group.views[1]), 1)
+    clean, strange = (policy.log_probs(view, of=len(group.texts)) for view in group.views)
+    pairs, _ = pairs_of(group, clean, strange, 1)
     return margins(pairs)["product_margin"]
 
 

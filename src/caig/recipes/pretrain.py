@@ -6,7 +6,7 @@ the embedded model starts from nothing (`start_from` takes any checkpoint instea
 pictures (`pretrain_pictures.py`), then names settings only, then writes whole descriptions. One prompt is read once and
 continued by several suitable descriptions, which share its cache: three times the answers in the same time, and the
 model sees that one product goes with several settings.
-Every random draw comes from (seed, step, process), so a resumed run equals an uncut one.
+Every random draw comes from (seed, step), so a resumed run equals an uncut one, and several processes one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Config:
     setting_steps: int = 1400
     """The steps after them, whose answers only name a setting: what goes with what is learned at half the price."""
     batch: int = 16
-    """Prompts a step, on each device."""
+    """Prompts a step, shared among the processes of `accelerate launch`."""
     answers: int = 3
     """Descriptions per prompt, of different suitable settings."""
     lr: float = 2e-3
@@ -70,6 +70,8 @@ class Config:
     vocabulary: int = 3000
     """Tokens of the byte-level BPE."""
     seed: int = 0
+    device: str | None = None
+    """cpu, cuda, cuda:1 …; None: a GPU when there is one."""
     threads: int = 1
     checkpoint_every: int = 100
     """Steps between checkpoints, each with a validation loss per task in the log."""
@@ -93,15 +95,15 @@ class Config:
 def run(config: Config) -> Path:
     """Train from the last checkpoint to `config.steps`, export and evaluate; returns the exported folder."""
     import torch
-    from accelerate import Accelerator
 
     from caig.recipes.pretrain_pictures import names_of
     from caig.recipes.pretrain_report import write_report
     from caig.recipes.pretrain_samples import read_sources
-    from caig.recipes.training import Log, average_gradients, cosine_with_warmup, load_checkpoint, save_checkpoint
+    from caig.recipes.processes import add_gradients, join_processes
+    from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 
     torch.set_num_threads(config.threads)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = join_processes(config.device)
     sources = read_sources(config.data, "train", config.image, config.catalog)
     held_out = read_sources(config.data, "validation", config.image, config.catalog)
     names = names_of(sources)
@@ -118,26 +120,26 @@ def run(config: Config) -> Path:
         start = state["step"]
 
     for step in range(start, config.steps):
-        rng = Random(seed_for(config.seed, "step", step, accelerator.process_index))
         for group in optimizer.param_groups:
             group["lr"] = config.lr * cosine_with_warmup(step, config.steps, config.warmup)
-        loss = step_loss(config, model, processor, sources, names, step, rng)
+        loss = step_loss(config, model, processor, sources, names, step, accelerator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average_gradients(trained, accelerator)
+        add_gradients(trained, accelerator)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         if (step + 1) % 20 == 0:
             log.write(step=step + 1, loss=loss.item())
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+        done = (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps
+        if done and accelerator.is_main_process:
             log.write(step=step + 1, **validation_losses(model, processor, held_out, config))
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            if accelerator.is_main_process:
-                save_checkpoint(path, state)
+            save_checkpoint(path, state)
 
     if accelerator.is_main_process:
         export(config, model, processor)
         write_report(config, config.out / "model", log)
+    accelerator.wait_for_everyone()
     return config.out / "model"
 
 
@@ -153,14 +155,15 @@ def _check(config: Config, sources: Sources, held_out: Sources, names: Mapping[s
 
 
 def step_loss(
-    config: Config, model: Any, processor: Any, sources: Sources, names: Mapping[str, Any], step: int, rng: Random
+    config: Config, model: Any, processor: Any, sources: Sources, names: Mapping[str, Any], step: int, accelerator: Any
 ) -> Any:
     """The loss of one step: pictures, then settings, then whole answers of one task."""
     from caig.recipes.pretrain_pictures import draw_photos, picture_loss
 
+    rng = Random(seed_for(config.seed, "step", step))
     if step < config.picture_steps:
-        return picture_loss(model, processor, draw_photos(sources, 2 * config.batch, rng), names)
-    return answer_loss(model, processor, draw_step(config, sources, step, rng))
+        return picture_loss(model, processor, draw_photos(sources, 2 * config.batch, rng), names, accelerator)
+    return answer_loss(model, processor, draw_step(config, sources, step, rng), accelerator)
 
 
 def draw_step(config: Config, sources: Sources, step: int, rng: Random) -> list[Sample]:
@@ -204,14 +207,17 @@ def export(config: Config, model: Any, processor: Any) -> None:
         save_mllm(model, processor, config.out / "model")
 
 
-def answer_loss(model: Any, processor: Any, samples: Any) -> Any:
+def answer_loss(model: Any, processor: Any, samples: Any, accelerator: Any = None) -> Any:
     """Mean cross-entropy over the tokens of the samples' answers, in nats; prompts carry no loss."""
     from caig.models.mllm import answer_log_probs
     from caig.recipes.pretrain_samples import collate
+    from caig.recipes.processes import own_rows, whole
 
-    batch = collate(processor, samples, model.device)
+    count = len(samples)
+    batch = collate(processor, samples[own_rows(accelerator, count)], model.device)
     log_probs = answer_log_probs(model, batch.inputs, batch.answers, batch.mask, batch.repeats)
-    return -log_probs.sum() / batch.mask.sum()
+    told, tokens = (whole(accelerator, x.sum(1).view(-1, batch.repeats), count) for x in (log_probs, batch.mask))
+    return -told.sum() / tokens.sum()
 
 
 def validation_losses(model: Any, processor: Any, held_out: Sources, config: Config) -> dict[str, float]:

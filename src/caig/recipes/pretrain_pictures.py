@@ -19,20 +19,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caig.recipes.pretrain_samples import Photo, Sources, augment
+from caig.recipes.processes import own_rows, whole
 
 TEMPERATURE = 0.07
 FACTS = ("category", "color", "setting")
 
 
-def picture_loss(model: Any, processor: Any, photos: Sequence[Photo], names: Mapping[str, Sequence[str]]) -> Tensor:
+def picture_loss(
+    model: Any, processor: Any, photos: Sequence[Photo], names: Mapping[str, Sequence[str]], accelerator: Any = None
+) -> Tensor:
     """Mean cross-entropy in nats of each fact's value among all its `names`, over the facts that a photo has.
 
     logit(name) = cosine(mean picture token, mean embedding of the name's tokens) / TEMPERATURE
     """
-    images = [Image.fromarray(photo.image) for photo in photos]
+    images = [Image.fromarray(photo.image) for photo in photos[own_rows(accelerator, len(photos))]]
     pixels = processor.image_processor(images, return_tensors="pt")["pixel_values"].to(model.device, model.dtype)
     tokens = model.model.get_image_features(pixel_values=pixels).pooler_output
-    pictures = F.normalize(torch.stack([one.mean(0) for one in tokens]), dim=1)
+    own = F.normalize(torch.stack([one.mean(0) for one in tokens]), dim=1)
+    pictures = whole(accelerator, own, len(photos))
     losses = []
     for fact, values in names.items():
         rows = [i for i, photo in enumerate(photos) if photo.record.get(fact) in values]

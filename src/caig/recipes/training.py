@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,10 @@ class MovingAverage:
         for name in state.keys() - set(floats):
             self.shadow[name].copy_(state[name])
 
-
-def average_gradients(weights: Sequence[nn.Parameter], accelerator: Any) -> None:
-    """Mean of the gradients over all processes of an `accelerate.Accelerator`; nothing to do on one.
-
-    By hand, since a wrapped model would hide the parts that a shared cache and the switch of an adapter need.
-    """
-    if accelerator.num_processes > 1:
-        for weight in weights:
-            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            weight.grad = accelerator.reduce(gradient, "mean")
+    def restore(self, shadow: Mapping[str, Tensor]) -> None:
+        """Go on from the average of a checkpoint."""
+        for name, value in self.shadow.items():
+            value.copy_(shadow[name])
 
 
 class Log:

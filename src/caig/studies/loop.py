@@ -256,9 +256,8 @@ def _start_over(service: Path, number: int) -> None:
 
 def _check_settings(config: Config) -> None:
     """InputError when `out` was begun with other settings."""
-    from accelerate import Accelerator
-
+    from caig.recipes.processes import join_processes
     from caig.recipes.store import Store
 
     free = {"scenes": "", "out": "", "threads": 0, "worlds": 0, "cycles": 0}
-    Store(config.out, {**asdict(config), **free}, Accelerator(cpu=True))
+    Store(config.out, {**asdict(config), **free}, join_processes())

@@ -17,34 +17,34 @@ from safetensors import SafetensorError
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils.logging import disable_progress_bar
 
-from caig.errors import CheckpointError, InputError, MissingExtraError
+from caig.errors import CheckpointError, MissingExtraError
+from caig.models.hub import Dtype, place
 
 log = logging.getLogger(__name__)
 # "local_files_only" and no remote code, spelled out: where it is left open transformers asks on the terminal.
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 VIDEO = "video_preprocessor_config.json"
 NOT_QUANTIZED = [r"model\.(?!language_model\.).+", "lm_head"]  # all but the language model
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_mllm(
     folder: Path,
     device: str | None = None,
     *,
-    dtype: str | None = None,
+    dtype: Dtype | None = None,
     four_bit: bool = False,
     checkpointing: bool = False,
 ) -> tuple[Any, Any]:
     """Load (model, processor) from a checkpoint folder, in evaluation mode.
 
-    `device` None takes a GPU when there is one; `dtype` None is float32 on a CPU and bfloat16 on a GPU. `four_bit`
+    `device` and `dtype` None are as `caig.models.hub.place` chooses. `four_bit`
     keeps the language model's linear layers as NF4 (needs bitsandbytes; arXiv 2305.14314), `checkpointing` recomputes
     activations in training, which trades time for memory. Raises CheckpointError when transformers cannot load the
-    folder, InputError for an unknown dtype, MissingExtraError without bitsandbytes.
+    folder, InputError for an impossible device or dtype, MissingExtraError without bitsandbytes.
     """
     disable_progress_bar()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    options: dict[str, Any] = {"dtype": choose_dtype(device, dtype)}
+    device, chosen = place("prompt", device, dtype)
+    options: dict[str, Any] = {"dtype": getattr(torch, chosen)}
     if four_bit:
         options |= {"quantization_config": _four_bit(options["dtype"]), "device_map": {"": device}}
     try:
@@ -64,15 +64,6 @@ def load_mllm(
         model.activation_checkpointing_enable()
     log.debug("%s: %s on %s, %s", folder, type(model).__name__, device, "4-bit" if four_bit else str(model.dtype)[6:])
     return (model if four_bit else model.to(device)).eval(), processor
-
-
-def choose_dtype(device: str, name: str | None = None) -> torch.dtype:
-    """The dtype called `name`, by default float32 on a CPU and bfloat16 on a GPU; InputError for an unknown name."""
-    if name is None:
-        return torch.float32 if device == "cpu" else torch.bfloat16
-    if name not in DTYPES:
-        raise InputError("dtype", expected=", ".join(DTYPES), got=repr(name), next_step="Choose one of these.")
-    return DTYPES[name]
 
 
 def load_processor(folder: Path) -> Any:

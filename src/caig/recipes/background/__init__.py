@@ -3,7 +3,8 @@
 Differs from the paper: CAIG takes a ready Stable Diffusion 1.5 with a canny ControlNet; this recipe trains the same
 classes from nothing on rendered scenes, so that a painter can ship in the package. The painter is conditioned on the
 product under *neutral* light, never on the scene's own pixels: else it would read the background off the product.
-Every random draw comes from (seed, leg, step), so a resumed run equals an uncut one.
+Every random draw comes from (seed, leg, step), so a resumed run equals an uncut one, and the processes of
+`accelerate launch` share each step's pictures.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class Config:
     controlnet_lr: float = 2e-4
     ema_decay: float = 0.999
     seed: int = 0
+    device: str | None = None
+    """cpu, cuda, cuda:1 …; None: a GPU when there is one."""
     threads: int = 2
     checkpoint_every: int = 200
 
@@ -86,18 +89,23 @@ def run(config: Config) -> Path:
     from caig.recipes.background.decoder import train_decoder
     from caig.recipes.background.export import export
     from caig.recipes.background.unet import train_unet
+    from caig.recipes.processes import join_processes
 
     torch.set_num_threads(config.threads)
+    accelerator = join_processes(config.device)
     if "autoencoder" in config.legs:
-        train_autoencoder(config)
+        train_autoencoder(config, accelerator)
     if "decoder" in config.legs:
-        train_decoder(config)
+        train_decoder(config, accelerator)
     if "unet" in config.legs:
-        train_unet(config)
+        train_unet(config, accelerator)
     if "controlnet" not in config.legs:
         return config.out
-    train_controlnet(config)
-    return export(config)
+    train_controlnet(config, accelerator)
+    if accelerator.is_main_process:
+        export(config)
+    accelerator.wait_for_everyone()
+    return config.out / "model"
 
 
 def starting_folder(config: Config) -> Path | None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from caig.models.background_parts import build_autoencoder, fold_latent_statistics
 from caig.recipes.background import Config, finished_state, starting_folder, training_scenes
+from caig.recipes.processes import add_gradients, own_rows, whole
 from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 
@@ -26,15 +28,15 @@ PIXELS = 65536  # a step
 GREY = 128  # what the pipeline puts where it will paint (0 in -1..1)
 
 
-def train_autoencoder(config: Config) -> None:
+def train_autoencoder(config: Config, accelerator: Accelerator) -> None:
     """Train from the last checkpoint to `config.autoencoder_steps`; writes `autoencoder.pt`."""
     scenes = training_scenes(config)
     pictures, masked = [scene.image() for scene in scenes], [masked_picture(scene.cutout()) for scene in scenes]
-    model = build_seeded(config)
+    model = build_seeded(config).to(accelerator.device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.autoencoder_lr, weight_decay=1e-4, betas=(0.9, 0.99), fused=True
     )
-    path, log = config.out / "autoencoder.pt", Log(config.out / "log.jsonl")
+    path, log = config.out / "autoencoder.pt", Log(config.out / "log.jsonl", silent=not accelerator.is_main_process)
     start = 0
     if state := load_checkpoint(path):
         model.load_state_dict(state["model"])
@@ -45,17 +47,20 @@ def train_autoencoder(config: Config) -> None:
         for group in optimizer.param_groups:
             group["lr"] = config.autoencoder_lr * cosine_with_warmup(step, config.autoencoder_steps, 100)
         target = draw_crops(pictures, masked, np.random.default_rng([config.seed, 1, step]))
-        losses = autoencoder_losses(model, target, config, step)
+        losses = autoencoder_losses(model, target, config, step, accelerator)
         loss = losses["l1"] + GRADIENT_WEIGHT * losses["gradient"] + config.kl_weight * losses["kl"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        add_gradients(model.parameters(), accelerator)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % 50 == 0:
             log.write(leg="autoencoder", step=step + 1, **{name: value.item() for name, value in losses.items()})
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.autoencoder_steps:
+        done = (step + 1) % config.checkpoint_every == 0 or step + 1 == config.autoencoder_steps
+        if done and accelerator.is_main_process:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             save_checkpoint(path, state)
+    accelerator.wait_for_everyone()
 
 
 def build_seeded(config: Config) -> AutoencoderKL:
@@ -81,15 +86,21 @@ def draw_crops(pictures: list[NDArray[np.uint8]], masked: list[NDArray[np.uint8]
     return crops([pool[rng.integers(len(pool))] for pool in pools], rng, side)
 
 
-def autoencoder_losses(model: AutoencoderKL, target: Tensor, config: Config, step: int) -> dict[str, Tensor]:
+def autoencoder_losses(
+    model: AutoencoderKL, target: Tensor, config: Config, step: int, accelerator: Accelerator | None = None
+) -> dict[str, Tensor]:
     """Losses of one step on crops `target`; draws depend on (seed, step) alone."""
     generator = torch.Generator().manual_seed(seed_for(config.seed, "autoencoder", step))
-    posterior = model.encode(target).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
-    latents = posterior.sample(generator)
+    count, rows = len(target), own_rows(accelerator, len(target))
+    target = target.to(model.device)
+    posterior = model.encode(target[rows]).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
+    noise = torch.randn(count, *posterior.mean.shape[1:], generator=generator)[rows]
+    latents = posterior.mean + posterior.std * noise.to(posterior.mean)
     if step > 500 and torch.rand(1, generator=generator) < 0.25:
         latents, target = F.avg_pool2d(latents, 2), F.avg_pool2d(target, 2)
-    painted = model.decode(latents).sample  # pyright: ignore[reportAttributeAccessIssue]
-    kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+    painted = whole(accelerator, model.decode(latents).sample, count)  # pyright: ignore[reportAttributeAccessIssue]
+    divergence = posterior.mean.square() + posterior.var - 1 - posterior.logvar
+    kl = 0.5 * whole(accelerator, divergence, count).mean()
     return {"l1": F.l1_loss(painted, target), "gradient": gradient_loss(painted, target), "kl": kl}
 
 
@@ -134,6 +145,6 @@ def encode_pictures(autoencoder: AutoencoderKL, pictures: list[NDArray[np.uint8]
     """Latent means f32[N, 4, h, w] of u8[H, W, 3] pictures of one size."""
     latents = []
     for start in range(0, len(pictures), batch):
-        pixels = as_tensor(pictures[start : start + batch])
-        latents.append(autoencoder.encode(pixels).latent_dist.mode())  # pyright: ignore[reportAttributeAccessIssue]
+        pixels = as_tensor(pictures[start : start + batch]).to(autoencoder.device)
+        latents.append(autoencoder.encode(pixels).latent_dist.mode().cpu())  # pyright: ignore[reportAttributeAccessIssue]
     return torch.cat(latents)

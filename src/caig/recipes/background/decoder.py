@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
@@ -25,22 +26,25 @@ from caig.recipes.background.autoencoder import (
     finished_autoencoder,
     gradient_loss,
 )
+from caig.recipes.processes import add_gradients, own_rows, whole
 from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 
 SIDE = 128
 
 
-def train_decoder(config: Config) -> None:
+def train_decoder(config: Config, accelerator: Accelerator) -> None:
     """Train from the last checkpoint to `config.decoder_steps`; writes `decoder.pt`."""
     pictures, model = [scene.image() for scene in training_scenes(config)], finished_autoencoder(config)
+    model.to(accelerator.device)
     trained = [*model.decoder.parameters(), *model.post_quant_conv.parameters()]  # pyright: ignore
     for parameter in trained:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(
         trained, lr=config.autoencoder_lr / 2, weight_decay=1e-4, betas=(0.9, 0.99), fused=True
     )
-    path, log, start = config.out / "decoder.pt", Log(config.out / "log.jsonl"), 0
+    path, start = config.out / "decoder.pt", 0
+    log = Log(config.out / "log.jsonl", silent=not accelerator.is_main_process)
     if state := load_checkpoint(path):
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -48,32 +52,41 @@ def train_decoder(config: Config) -> None:
     for step in range(start, config.decoder_steps):
         for group in optimizer.param_groups:
             group["lr"] = config.autoencoder_lr / 2 * cosine_with_warmup(step, config.decoder_steps, 50)
-        losses = decoder_losses(model, pictures, config, step)
+        losses = decoder_losses(model, pictures, config, step, accelerator)
         optimizer.zero_grad(set_to_none=True)
         (losses["l1"] + GRADIENT_WEIGHT * losses["gradient"]).backward()
+        add_gradients(trained, accelerator)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         if (step + 1) % 50 == 0:
             log.write(leg="decoder", step=step + 1, **{name: value.item() for name, value in losses.items()})
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.decoder_steps:
+        done = (step + 1) % config.checkpoint_every == 0 or step + 1 == config.decoder_steps
+        if done and accelerator.is_main_process:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             save_checkpoint(path, state)
+    accelerator.wait_for_everyone()
 
 
 def decoder_losses(
-    model: AutoencoderKL, pictures: list[NDArray[np.uint8]], config: Config, step: int
+    model: AutoencoderKL,
+    pictures: list[NDArray[np.uint8]],
+    config: Config,
+    step: int,
+    accelerator: Accelerator | None = None,
 ) -> dict[str, Tensor]:
     """Losses of one step; draws depend on (seed, step) alone."""
     rng = np.random.default_rng([config.seed, 6, step])
     generator = torch.Generator().manual_seed(seed_for(config.seed, "decoder", step))
     drawn = rng.integers(len(pictures), size=PIXELS // SIDE**2)
-    target = crops([pictures[number] for number in drawn], rng, SIDE)
+    target = crops([pictures[number] for number in drawn], rng, SIDE).to(model.device)
+    count, rows = len(target), own_rows(accelerator, len(target))
     enlarged = rng.random() < config.decoder_enlarged
     with torch.no_grad():
         shown = F.avg_pool2d(target, 2) if enlarged else target
         latents = model.encode(shown).latent_dist.mode()  # pyright: ignore[reportAttributeAccessIssue]
-        latents = latents + painter_noise(latents, config.decoder_noise, generator)
-    painted = model.decode(enlarge_latents(latents) if enlarged else latents).sample  # pyright: ignore
+        latents = (latents + painter_noise(latents, config.decoder_noise, generator).to(latents))[rows]
+    own = model.decode(enlarge_latents(latents) if enlarged else latents).sample  # pyright: ignore
+    painted = whole(accelerator, own, count)
     return {"l1": F.l1_loss(painted, target), "gradient": gradient_loss(painted, target)}
 
 

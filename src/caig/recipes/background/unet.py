@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -32,6 +33,7 @@ from caig.models.background_parts import (
 from caig.recipes.background import Config, finished_state, starting_folder, training_scenes
 from caig.recipes.background.autoencoder import finished_autoencoder
 from caig.recipes.background.views import COARSE_SIZES, FULL_SIZES, Views, encoded_views
+from caig.recipes.processes import add_gradients, own_rows, whole
 from caig.recipes.training import Log, MovingAverage, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 from caig.types import Size
@@ -56,7 +58,11 @@ class Painter(nn.Module):
         ids = self.tokenizer(
             list(texts), padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True
         )["input_ids"]
-        return self.text_encoder(torch.tensor(ids)).last_hidden_state
+        return self.text_encoder(torch.tensor(ids, device=self.text_encoder.device)).last_hidden_state
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Predicted velocity f32[N, 4, h, w]."""
+        return self.unet(batch.inputs, batch.timesteps, self.encode_text(batch.texts)).sample
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,6 +75,14 @@ class Batch:
     weight: Tensor  # f32[N, 1, h, w]
     edges: Tensor  # u8[N, H, W]
     texts: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on `device`."""
+        return replace(self, **{key: x.to(device) for key, x in vars(self).items() if isinstance(x, Tensor)})
+
+    def rows(self, rows: slice) -> Batch:
+        """Some of the samples."""
+        return replace(self, **{key: x[rows] for key, x in vars(self).items()})
 
 
 class Sampler:
@@ -134,31 +148,35 @@ def loss_of(batch: Batch, predicted: Tensor) -> Tensor:
     return (batch.weight * (predicted - batch.velocity).square()).mean() / batch.weight.mean()
 
 
-def train_unet(config: Config) -> None:
+def train_unet(config: Config, accelerator: Accelerator) -> None:
     """Train from the last checkpoint; coarse steps first, then full resolution; writes `unet.pt`."""
     scenes = training_scenes(config)
     held_out = [scene for scene in read_scenes(config.data) if scene.split == "validation"]
-    autoencoder = finished_autoencoder(config)
-    painter = fresh_painter(config, scenes)
+    autoencoder = finished_autoencoder(config).to(accelerator.device)
+    painter = fresh_painter(config, scenes).to(accelerator.device)
     optimizer = torch.optim.AdamW(
         painter.parameters(), lr=config.unet_lr, weight_decay=1e-2, betas=(0.9, 0.99), fused=True
     )
     average, start = MovingAverage(painter, config.ema_decay), 0
-    path, log = config.out / "unet.pt", Log(config.out / "log.jsonl")
+    path, log = config.out / "unet.pt", Log(config.out / "log.jsonl", silent=not accelerator.is_main_process)
     if state := load_checkpoint(path):
         painter.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        average.shadow, start = state["average"], state["step"]
+        average.restore(state["average"])
+        start = state["step"]
     total, losses = config.coarse_unet_steps + config.unet_steps, []
-    for step, sampler, check, share in _plan(config, autoencoder, scenes, held_out, start):
+    for step, sampler, check, share in _plan(config, accelerator, autoencoder, scenes, held_out, start):
         painter.train()
         for group in optimizer.param_groups:
             group["lr"] = config.unet_lr * share
-        torch.manual_seed(seed_for(config.seed, "dropout", step))  # dropout knows no other generator
-        batch = sampler.draw(step, config.unet_batch)
-        loss = loss_of(batch, painter.unet(batch.inputs, batch.timesteps, painter.encode_text(batch.texts)).sample)
+        # dropout knows no other generator
+        torch.manual_seed(seed_for(config.seed, "dropout", step) + accelerator.process_index)
+        batch = sampler.draw(step, config.unet_batch).to(accelerator.device)
+        own = painter.predict(batch.rows(own_rows(accelerator, config.unet_batch)))
+        loss = loss_of(batch, whole(accelerator, own, config.unet_batch))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        add_gradients(painter.parameters(), accelerator)
         torch.nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
         optimizer.step()
         average.update(painter, step)
@@ -166,21 +184,28 @@ def train_unet(config: Config) -> None:
         if (step + 1) % 50 == 0:
             log.write(leg="unet", step=step + 1, loss=sum(losses) / len(losses))
             losses.clear()
-        if (step + 1) % VALIDATION_EVERY == 0 or step + 1 == total:
+        if ((step + 1) % VALIDATION_EVERY == 0 or step + 1 == total) and accelerator.is_main_process:
             log.write(leg="unet", step=step + 1, validation=validation_loss(painter, average, check))
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == total:
+        if ((step + 1) % config.checkpoint_every == 0 or step + 1 == total) and accelerator.is_main_process:
             state = {"model": painter.state_dict(), "optimizer": optimizer.state_dict()}
             save_checkpoint(path, {**state, "average": average.shadow, "step": step + 1})
+    accelerator.wait_for_everyone()
 
 
 def _plan(
-    config: Config, autoencoder: AutoencoderKL, scenes: list[SceneRecord], held_out: list[SceneRecord], start: int
+    config: Config,
+    accelerator: Accelerator,
+    autoencoder: AutoencoderKL,
+    scenes: list[SceneRecord],
+    held_out: list[SceneRecord],
+    start: int,
 ) -> Iterator[tuple[int, Sampler, Sampler, float]]:
     """Yield (step, training sampler, validation sampler, share of the learning rate) from `start` on."""
 
     def samplers(name: str, sizes: dict[str, Size], below: int = 1000) -> tuple[Sampler, Sampler]:
-        views = encoded_views(config, autoencoder, scenes, name, sizes)
-        checked = encoded_views(config, autoencoder, held_out, f"{name}-validation", sizes)
+        with accelerator.main_process_first():  # the others read what it stores
+            views = encoded_views(config, autoencoder, scenes, name, sizes)
+            checked = encoded_views(config, autoencoder, held_out, f"{name}-validation", sizes)
         return Sampler(config, scenes, views, 3, below), Sampler(config, held_out, checked, 4)
 
     coarse, total = config.coarse_unet_steps, config.coarse_unet_steps + config.unet_steps
@@ -202,8 +227,8 @@ def validation_loss(painter: Painter, average: MovingAverage, check: Sampler) ->
     current = {name: value.clone() for name, value in painter.state_dict().items()}
     painter.load_state_dict(average.shadow)
     painter.eval()
-    batches = [check.draw(number, 16) for number in range(6)]
-    losses = [loss_of(b, painter.unet(b.inputs, b.timesteps, painter.encode_text(b.texts)).sample) for b in batches]
+    batches = [check.draw(number, 16).to(painter.unet.device) for number in range(6)]
+    losses = [loss_of(batch, painter.predict(batch)) for batch in batches]
     painter.load_state_dict(current)
     return torch.stack(losses).mean().item()
 

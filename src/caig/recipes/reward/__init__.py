@@ -5,7 +5,7 @@ P(first truly better | counts) with a prior fitted to the log, in place of a fil
 regressed as the likelihood of which of a product's pictures each click fell on. Preset `caig-published` is the paper's
 recipe. A fresh tower learns to see first (`tower.py`). Learns from the log and its pictures alone: true CTRs of a
 simulation serve to judge it afterwards. Every random draw comes from (seed, step), so a resumed run equals an uncut
-one.
+one, and the processes of `accelerate launch` share each step's sequences.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ class Config:
     without: tuple[Literal["title", "image"], ...] = ()
     """What the model is not to see, ever: its title, or the picture (all grey). For ablations."""
     seed: int = 0
+    device: str | None = None
+    """cpu, cuda, cuda:1 …; None: a GPU when there is one."""
     threads: int = 1
     checkpoint_every: int = 100
     """Steps between checkpoints, each with a validation loss in the log."""
@@ -116,24 +118,28 @@ def run(config: Config) -> Path:
     """Train from the last checkpoint to `config.steps`, calibrate, export and judge; returns the exported folder."""
     import torch
 
+    from caig.recipes.processes import add_gradients, check_shareable, join_processes
     from caig.recipes.reward.report import export
     from caig.recipes.reward.samples import draw_batch, read_samples
     from caig.recipes.reward.steps import Eyes, losses, trainable
     from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 
     torch.set_num_threads(config.threads)
+    accelerator = join_processes(config.device)
     network, processor, side = build(config)
     samples = read_samples(config, side)
     groups = trainable(network, config)
     learning = [parameter for group in groups for parameter in group["params"]]
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    log, path, started = Log(config.out / "log.jsonl"), config.out / "checkpoint.pt", time.monotonic()
-    start, seconds = 0, 0.0
+    log, path = Log(config.out / "log.jsonl", silent=not accelerator.is_main_process), config.out / "checkpoint.pt"
+    start, seconds, started = 0, 0.0, time.monotonic()
     if state := load_checkpoint(path):
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         start, seconds = state["step"], state["seconds"]
-    eyes = Eyes(network, processor, config)
+    eyes = Eyes(network, processor, config, accelerator)
+    if config.tune == "full":
+        check_shareable(network, accelerator)
 
     for step in range(start, config.steps):
         network.train()
@@ -143,6 +149,7 @@ def run(config: Config) -> Path:
         pairs, points = losses(network, eyes, batch, config)
         optimizer.zero_grad(set_to_none=True)
         (config.pair_weight * pairs + config.point_weight * points).backward()
+        add_gradients(learning, accelerator)
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         if (step + 1) % 20 == 0:
@@ -150,9 +157,13 @@ def run(config: Config) -> Path:
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
             log.write(step=step + 1, validation_loss=validation_loss(network, eyes, samples.validation, config))
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            save_checkpoint(path, {**state, "seconds": seconds + time.monotonic() - started})
+            if accelerator.is_main_process:
+                save_checkpoint(path, {**state, "seconds": seconds + time.monotonic() - started})
 
-    return export(config, network, processor, samples, seconds=seconds + time.monotonic() - started)
+    if accelerator.is_main_process:
+        export(config, network, processor, samples, seconds=seconds + time.monotonic() - started)
+    accelerator.wait_for_everyone()
+    return config.out / "model"
 
 
 def build(config: Config) -> tuple[Any, Any, int]:
@@ -165,10 +176,11 @@ def build(config: Config) -> tuple[Any, Any, int]:
     from caig.models.hub import resolve
     from caig.models.mllm import build_backbone, load_mllm
     from caig.models.reward_model import RewardNetwork, width_of
+    from caig.recipes.processes import join_processes
     from caig.recipes.reward.samples import SIZE, tokenizer_texts
     from caig.recipes.reward.tower import train_tower
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(join_processes(config.device).device)
     if config.heads == "kept":
         return _going_on(config, device)
     if config.backbone == "fresh":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from caig.errors import InputError
 from caig.models.mllm import PictureFeatures, encode, see, with_features
 from caig.models.reward_model import GREY, RewardNetwork, together
 from caig.preference.losses import centred_log_ctr_error, click_share_error, pairwise_cross_entropy
+from caig.recipes.processes import own_rows, whole
 from caig.recipes.reward.samples import Batch
 from caig.seeding import seed_for
 from caig.types import Pixels
@@ -55,27 +56,41 @@ class Eyes:
     """Encodes sequences. Unless the vision tower learns, each picture is seen once, alone, and its features kept, so
     that they depend on nothing but the picture."""
 
-    def __init__(self, network: RewardNetwork, processor: Any, config: Config) -> None:
-        self.backbone, self.processor = network.backbone, processor
+    def __init__(self, network: RewardNetwork, processor: Any, config: Config, accelerator: Any = None) -> None:
+        self.backbone, self.processor, self.accelerator = network.backbone, processor, accelerator
         self.layout, self.blank, self.keeps = config.layout, "image" in config.without, config.tune != "full"
         self.seen: dict[tuple[int, ...], PictureFeatures] = {}
 
-    def read(
-        self, texts: Sequence[str], rows: Sequence[Sequence[Pixels]], *, dropout: float = 0.0, seed: int = 0
-    ) -> Any:
-        """Model inputs for each text with its row of one picture or two.
+    def ask(
+        self,
+        network: Callable[[Any], tuple[Tensor, ...]],
+        texts: Sequence[str],
+        rows: Sequence[Sequence[Pixels]],
+        *,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> list[Tensor]:
+        """What `network` makes of each text with its row of one picture or two, each process reading its own.
 
         `dropout` is the share of kept image tokens that are blanked, drawn from `seed`; none where pictures are not
         kept.
         """
+        own = own_rows(self.accelerator, len(rows))
+        seeds = [seed_for(seed, row) for row in range(len(rows))][own]
+        told = network(self._read(texts[own], rows[own], dropout, seeds))
+        return [whole(self.accelerator, one, len(rows)) for one in told]
+
+    def _read(
+        self, texts: Sequence[str], rows: Sequence[Sequence[Pixels]], dropout: float, seeds: Sequence[int]
+    ) -> Any:
         rows = [[np.full_like(picture, GREY) for picture in row] for row in rows] if self.blank else rows
         rows = [row if len(row) == 1 else together(*row, self.layout) for row in rows]
         inputs = encode(self.processor, texts, rows, self.backbone.device)
         if not self.keeps:
             return inputs
-        draw = torch.Generator().manual_seed(seed)
-        seen = (self._see(picture) for picture in chain.from_iterable(rows))
-        return with_features(inputs, [blanked(features, dropout, draw) for features in seen])
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        seen = [blanked(self._see(one), dropout, draw) for row, draw in zip(rows, draws, strict=True) for one in row]
+        return with_features(inputs, seen)
 
     def _see(self, picture: Pixels) -> PictureFeatures:
         key = (hash(picture.tobytes()), *picture.shape)
@@ -103,15 +118,20 @@ def siamese_losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Con
     """Each picture once. Every member of the ensemble has losses of its own, products weighted by its `votes`."""
     dropout = config.patch_dropout if network.training else 0.0
     rows = [[picture] for picture in batch.pictures]
-    (utility,) = network(eyes.read(batch.texts, rows, dropout=dropout, seed=batch.seed))
+    utility, relative = eyes.ask(partial(_utilities, network), batch.texts, rows, dropout=dropout, seed=batch.seed)
     b = batch.to(utility.device)
     pairs, points = [], []
-    for own, votes in zip(utility.unbind(1), b.votes.unbind(1), strict=True):
+    for own, log_ctr, votes in zip(utility.unbind(1), relative.unbind(1), b.votes.unbind(1), strict=True):
         weight = votes[b.product[b.first]]
         pairs.append(pairwise_cross_entropy(own[b.first], own[b.second], b.label, weight=weight))
-        relative = own * network.log_slope.exp()
-        points.append(click_share_error(relative, b.clicks, b.impressions, b.product, weight=votes))
+        points.append(click_share_error(log_ctr, b.clicks, b.impressions, b.product, weight=votes))
     return torch.stack(pairs).mean(), torch.stack(points).mean()
+
+
+def _utilities(network: RewardNetwork, inputs: Any) -> tuple[Tensor, Tensor]:
+    """Utilities, and the relative log CTRs that they stand for, f32[B, members] each."""
+    (utility,) = network(inputs)
+    return utility, utility * network.log_slope.exp()
 
 
 def joint_losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
@@ -124,7 +144,7 @@ def joint_losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Confi
     rows = [[batch.pictures[a], batch.pictures[b]] for a, b in zip(left.tolist(), right.tolist(), strict=True)]
     dropout = config.patch_dropout if network.training else 0.0
     texts = [batch.texts[a] for a in left.tolist()]
-    logits, regressed = network(eyes.read(texts, rows, dropout=dropout, seed=batch.seed))
+    logits, regressed = eyes.ask(network, texts, rows, dropout=dropout, seed=batch.seed)
     b = batch.to(logits.device)
     margin = (logits[:, 0] - logits[:, 1]).unflatten(0, (len(orders), -1))
     margin = (margin[0] - margin[1]) / 2 if config.both_orders else margin[0]

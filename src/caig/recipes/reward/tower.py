@@ -29,6 +29,7 @@ from caig.data.templates import QUESTIONS, instruct
 from caig.models.mllm import PictureFeatures, encode, with_features
 from caig.models.mllm.reading import core
 from caig.models.reward_model import RewardNetwork, letterbox, width_of
+from caig.recipes.processes import copy_first, join_processes
 from caig.recipes.reward.samples import product_of
 from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
@@ -60,8 +61,12 @@ class Views:
 
 
 def train_tower(config: Config, network: RewardNetwork, processor: Any, side: int) -> None:
-    """Train the whole backbone for `config.tower_steps`; goes on where it was cut."""
-    path, log = config.out / "tower.pt", Log(config.out / "tower.jsonl")
+    """Train the whole backbone for `config.tower_steps`; goes on where it was cut.
+
+    A LeViT normalises over the batch, so its batch cannot be shared: of several processes each trains the whole.
+    """
+    accelerator, path = join_processes(config.device), config.out / "tower.pt"
+    log = Log(config.out / "tower.jsonl", silent=not accelerator.is_main_process)
     learning = learner(config, network)
     optimizer = torch.optim.AdamW(learning.parameters(), lr=LR, weight_decay=config.weight_decay)
     start = 0
@@ -83,7 +88,9 @@ def train_tower(config: Config, network: RewardNetwork, processor: Any, side: in
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.tower_steps:
             log.write(step=step + 1, mask_loss=mask.item(), detail_loss=detail.item(), summary_loss=summary.item())
             state = {"weights": learning.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            save_checkpoint(path, state)
+            if accelerator.is_main_process:
+                save_checkpoint(path, state)
+    copy_first(learning, accelerator)
 
 
 def learner(config: Config, network: RewardNetwork) -> nn.ModuleDict:

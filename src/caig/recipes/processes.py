@@ -1,0 +1,102 @@
+"""The processes of `accelerate launch`, each with the whole model, which share the batch of every step.
+
+Every process draws the whole batch, from the seeds that one process alone would use, and runs the network on rows of
+its own. What the network says is gathered, so that each computes the loss of the whole batch; gradients go through its
+own rows and are added up. An update is so that of one process up to rounding, whatever a loss compares within a batch.
+(Dropout draws other masks: equal in distribution only.) By hand, since a wrapped model would hide the parts that a
+shared cache and the switch of an adapter need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+from caig.errors import InputError
+from caig.models.hub import place
+
+PATIENCE = timedelta(days=2)  # a process that paints more waits for no other; half an hour is torch's default
+
+
+def join_processes(device: str | None = None) -> Accelerator:
+    """This process among those that `accelerate launch` started, or alone, on `device` or a GPU when there is one.
+
+    InputError for a device that this machine lacks, and for a launch that is to shard the model: each has it whole.
+    """
+    chosen, _ = place("prompt", device)
+    if chosen.startswith("cuda:"):
+        torch.cuda.set_device(chosen)
+    accelerator = Accelerator(cpu=chosen == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    if accelerator.distributed_type.value not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        raise InputError(
+            "accelerate launch",
+            expected="data parallelism: NO, MULTI_CPU or MULTI_GPU",
+            got=accelerator.distributed_type.value,
+            next_step="Use configs/data-parallel.yaml; tune an adapter where the whole model does not fit.",
+        )
+    return accelerator
+
+
+def own_rows(accelerator: Accelerator | None, count: int) -> slice:
+    """The rows of a batch of `count` that this process runs: neighbours, and at least one, so that none is idle.
+
+    None is a process that works alone, here as in `whole`.
+    """
+    if accelerator is None:
+        return slice(0, count)
+    start, stop = _share(accelerator.process_index, accelerator.num_processes, count)
+    return slice(start, stop) if stop > start else slice(0, 1)
+
+
+def whole(accelerator: Accelerator | None, own: Tensor, count: int) -> Tensor:
+    """f[count, …]: all processes' results f[rows, …] of `own_rows`, in order; gradients go to this process's rows."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return own
+    processes = accelerator.num_processes
+    bounds = [_share(rank, processes, count) for rank in range(processes)]
+    longest = max(stop - start for start, stop in bounds)
+    padded = own.new_zeros(longest, *own.shape[1:])
+    padded[: len(own)] = own.detach()
+    found = accelerator.gather(padded.contiguous()).unflatten(0, (processes, longest))
+    parts = [part[: stop - start] for part, (start, stop) in zip(found, bounds, strict=True)]
+    start, stop = bounds[accelerator.process_index]
+    parts[accelerator.process_index] = own[: stop - start]
+    return torch.cat(parts)
+
+
+def add_gradients(weights: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
+    """Sum of the gradients over all processes; nothing to do on one."""
+    if accelerator.num_processes > 1:
+        for weight in weights:
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            weight.grad = accelerator.reduce(gradient, "sum")
+
+
+def copy_first(module: nn.Module, accelerator: Accelerator) -> None:
+    """Give every process the weights of the first one; nothing to do on one."""
+    if accelerator.num_processes > 1:
+        broadcast([value.data for value in module.state_dict().values()])
+
+
+def check_shareable(module: nn.Module, accelerator: Accelerator) -> None:
+    """InputError where several processes would train a network that normalises over the batch: each sees a part."""
+    normalised = any("BatchNorm" in type(part).__name__ for part in module.modules())
+    if accelerator.num_processes > 1 and normalised:
+        raise InputError(
+            "accelerate launch",
+            expected="one process to train a vision tower with batch normalisation",
+            got=str(accelerator.num_processes),
+            next_step="Start one, or tune the language model only.",
+        )
+
+
+def _share(rank: int, processes: int, count: int) -> tuple[int, int]:
+    """First row and the one after the last: parts of equal size, one more in the first ones."""
+    each, more = divmod(count, processes)
+    start = rank * each + min(rank, more)
+    return start, start + each + (rank < more)
