@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, insert, select, text
 
 from caig.data.clicks import read_clicks
 from caig.errors import InputError
+from caig.online import campaigns
 from caig.online.allocation import Rules
 from caig.online.campaigns import (
     Campaign,
@@ -277,6 +279,21 @@ def test_the_loop_closes(ledger: Ledger) -> None:
 def test_unchanged_shares_stay_the_same_version(ledger: Ledger) -> None:
     assert refresh(ledger.engine, CAMPAIGN, now=10).version == 1
     assert latest(ledger.engine, CAMPAIGN).at == 0  # type: ignore[union-attr]
+
+
+def test_two_make_the_next_version_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one counts, the other retires an arm and makes version 2: the slower one's is 2 as well, of those arms."""
+    play(ledger, {"original": 0.05, "ad-1": 0.05, "ad-2": 0.4}, 600)
+    counting = campaigns._counts
+
+    def interrupted(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        assert retire(ledger.engine, CAMPAIGN, ["ad-1"], now=11).version == 2
+        return counting(*arguments)
+
+    monkeypatch.setattr(campaigns, "_counts", interrupted)
+    slower = refresh(ledger.engine, CAMPAIGN, now=12)
+    assert (slower.version, slower.arms) == (2, ("original", "ad-2"))
 
 
 def test_arms_come_and_go(ledger: Ledger) -> None:

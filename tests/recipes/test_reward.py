@@ -354,3 +354,22 @@ def test_a_fresh_backbone_depends_on_the_seed_alone(data: Path, tmp_path: Path):
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     )
     assert same(one, again) and not same(one, other)
+
+
+def test_windows_are_compared_apart_and_their_spread_is_fitted_together(data: Path, tmp_path: Path):
+    rows = (data / "clicks.csv").read_text().splitlines()
+    for name, scale in (("a", 50), ("b", 10)):  # of the clicks and impressions, so few that one window tells little
+        (tmp_path / "log" / name).mkdir(parents=True)
+        fields = [row.split(",") for row in rows[1:]]
+        few = [[*row[:3], str(int(row[3]) // scale), str(int(row[4]) // scale)] for row in fields]
+        lines = [rows[0], *(",".join(row) for row in few)]
+        (tmp_path / "log" / name / "clicks.csv").write_text("\n".join(lines) + "\n")
+    both = samples.read_samples(toy(data, tmp_path / "out", clicks=tmp_path / "log", windows=True), 32)
+    assert len(both.train) == 2 * 9 and all(len(product.creatives) == 3 for product in both.train)
+    assert {c.product_id for product in both.train for c in product.creatives} == {p.product.id for p in both.train}
+    own = [product for product in both.train if product.product.id == both.train[0].product.id]
+    assert [product.creatives[0].counts.impressions for product in own] == [100, 500]
+    alone = samples.read_log(data, [tmp_path / "log/a"], None, 32)
+    sure = [np.abs(read.train[0].better - 0.5).max() for read in (alone, both)]
+    print(f"required: labels of the small window surer beside the large one; measured: {sure}")
+    assert sure[1] > sure[0] and own[0].better.shape == (3, 3)

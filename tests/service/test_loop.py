@@ -147,6 +147,8 @@ def test_a_stopped_campaign_decides_no_more_but_still_counts(service: Service) -
     assert report(service, campaign, "conversion", token, value=3) == "counted"
     assert service.call("GET", f"/v1/campaigns/{campaign}/stats")["events"]["impression"] == {"counted": 1}
     assert service.call("GET", "/v1/campaigns")["items"] == []
+    (last,) = service.call("GET", "/v1/campaigns?stopped=true")["items"]
+    assert last["campaign"] == campaign and sum(last["probabilities"].values()) == pytest.approx(1)
 
 
 def test_a_restart_goes_on_where_it_was(start: Start) -> None:

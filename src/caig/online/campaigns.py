@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import BigInteger, Engine, Select, case, func, insert, literal, select, update
+from sqlalchemy.exc import IntegrityError
 
 from caig.data.clicks import CreativeClicks
 from caig.data.comparisons import compare
@@ -25,6 +26,7 @@ from caig.types import ClickCounts
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE
 METRICS = ("click", "conversion", "value")
+RIVALS = 5  # times that another may make the next version first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +189,18 @@ def latest(engine: Engine, campaign: Campaign) -> Allocation | None:
 def refresh(engine: Engine, campaign: Campaign, now: int, trust: float | None = None) -> Allocation:
     """Make the next version from the newest clicks; the same shares of the same arms stay the same version.
 
-    `trust` is `reward_skill(engine)`, for those who know it already: it takes a look at the whole ledger.
+    `trust` is `reward_skill(engine)`, for those who know it already: it takes a look at the whole ledger. Safe while
+    others do the same.
     """
+    for _ in range(RIVALS):
+        try:
+            return _next(engine, campaign, now, trust)
+        except IntegrityError:  # another made this version meanwhile, maybe of other arms: look again
+            continue
+    return _next(engine, campaign, now, trust)
+
+
+def _next(engine: Engine, campaign: Campaign, now: int, trust: float | None) -> Allocation:
     before = latest(engine, campaign)
     live = [arm for arm, retired in arm_rows(engine, campaign.id) if not retired]
     clicks, shown, predicted = _counts(engine, campaign, live)
@@ -276,7 +288,8 @@ def timeline(engine: Engine, campaign_id: str, steps: int) -> tuple[int, int, di
             return 0, 1, {}
         step = (last - first) // steps + 1
         start, width = (literal(number, BigInteger, literal_execute=True) for number in (first, step))
-        query = _sums(i.creative_id, (i.at - start) // width).where(i.campaign_id == campaign_id)
+        query = _sums(i.creative_id, (i.at - start) // width)
+        query = query.where(i.campaign_id == campaign_id, i.at.between(first, last))  # others may have come since
         rows = connection.execute(query).all()
     counts: dict[str, tuple[list[int], list[int]]] = {row[0]: ([0] * steps, [0] * steps) for row in rows}
     for row in rows:

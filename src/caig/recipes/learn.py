@@ -66,6 +66,8 @@ class Config:
     head_lr: float = 1e-3
     gate: Literal["better", "credible"] = "better"
     """better: the new reward model must be better on held-out clicks; credible: with its 95 % interval."""
+    recent: int = 3
+    """Cycles, the newest first, whose clicks on held-out products the gate looks at."""
     rounds: int = 1
     """Rounds of preference optimisation when the reward model has passed; 0: none."""
     products: int = 64
@@ -85,7 +87,16 @@ class Config:
 
     def __post_init__(self) -> None:
         check_size((self.side, self.side))
-        least = {"least_clicks": 1, "window": 1, "steps": 1, "rounds": 0, "candidates": 1, "fresh": 0, "arms": 1}
+        least = {
+            "least_clicks": 1,
+            "window": 1,
+            "steps": 1,
+            "recent": 1,
+            "rounds": 0,
+            "candidates": 1,
+            "fresh": 0,
+            "arms": 1,
+        }
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 got, option = str(getattr(self, name)), f"--{name.replace('_', '-')}"

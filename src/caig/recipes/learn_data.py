@@ -59,6 +59,11 @@ class Cycle:
         folders = sorted((self.out / "cycles").glob(f"*/{MANIFEST}"))
         return [json.loads(path.read_text(encoding="utf-8")) for path in folders]
 
+    def windows(self, count: int) -> list[Path]:
+        """The time windows of the newest `count` cycles, in order of time."""
+        newest = sorted(path for path in self.clicks.parent.iterdir() if path.name <= self.name and path.name.isdigit())
+        return [window for cycle in newest[-count:] for window in windows(cycle)]
+
     def discard(self) -> None:
         """Forget what was taken: the next run takes it anew."""
         shutil.rmtree(self.clicks, ignore_errors=True)

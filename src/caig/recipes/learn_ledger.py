@@ -81,7 +81,7 @@ class LedgerSource:
             fingerprint=model["fingerprint"],
             name=turn.located(model["name"]),
             parent=model["parent"],
-            learned_from={"cycle": turn.cycle.number, "log": turn.taken.hash},
+            learned_from={"cycle": turn.cycle.number, "logs": model.get("logs", []), "judge": model.get("judge")},
             learned_until=turn.taken.until,
         )
         if role == "reward" and passed:

@@ -20,7 +20,7 @@ from caig.models.protocols import BackgroundModel
 from caig.pipeline import AdPipeline
 from caig.recipes import pcpo, reward
 from caig.recipes.learn import Config
-from caig.recipes.learn_data import Cycle, Source, Taken, windows
+from caig.recipes.learn_data import Cycle, Source, Taken
 from caig.recipes.pcpo_steps import Shelf
 from caig.recipes.reward.report import Judged, judge
 from caig.recipes.reward.samples import read_log
@@ -64,7 +64,7 @@ def in_use(config: Config, cycle: Cycle) -> dict[str, str]:
 
 
 def train_reward(turn: Turn) -> Record:
-    """Go on with the reward model in use, on every click taken so far; returns the new one's name and fingerprint.
+    """Go on with the reward model in use, on every click taken so far; returns the new one's name and what made it.
 
     CatalogError when no training product has two pictures with clicks in one window.
     """
@@ -93,21 +93,20 @@ def train_reward(turn: Turn) -> Record:
         threads=config.threads,
     )
     folder = reward.run(training)
-    return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": parent.fingerprint}
+    logs = [manifest["log"]["hash"] for manifest in turn.cycle.earlier()] + [turn.taken.hash]
+    return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": parent.fingerprint, "logs": logs}
 
 
 def pass_gate(turn: Turn, trained: Record) -> Record:
-    """Hold the new reward model against the one in use, on the newest clicks of products that no cycle trains on.
+    """Hold the new reward model against the one in use, on recent clicks of products that no cycle trains on.
 
     Each pair scores the chance that the model orders it rightly, given its clicks. Calibration was fitted on some of
     these products; it changes no order.
     """
     models = {"before": turn.load("reward", turn.before["reward"]), "new": turn.load("reward", trained["name"])}
     side = models["new"].calibration.image_side
-    newest = [
-        read_log(turn.source.pictures, window, turn.catalog, side).held_out for window in windows(turn.cycle.clicks)
-    ]
-    held = [product for products in newest for product in products if product.comparable]
+    recent = turn.cycle.windows(turn.config.recent)
+    held = [one for one in read_log(turn.source.pictures, recent, turn.catalog, side).held_out if one.comparable]
     if not held:
         return {"passed": False, "estimates": [], "reason": "no held-out product had two ads in one window"}
     scores = {name: [rightly(one) for one in judge(model, held)] for name, model in models.items()}
@@ -154,7 +153,8 @@ def tune(turn: Turn, judge_name: str) -> Record:
         return {"name": name, "remark": f"the prompt model was not tuned: {error}"}
     judge = turn.load("reward", judge_name)
     folder = pcpo.optimise(training, products, pcpo.Models(background=turn.background, reward=judge))
-    return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": fingerprint_of(turn, name)}
+    made = {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": fingerprint_of(turn, name)}
+    return made | {"judge": judge.fingerprint}
 
 
 def fingerprint_of(turn: Turn, name: str) -> str | None:

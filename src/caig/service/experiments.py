@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from caig.online import campaigns
 from caig.online.allocation import Rules
-from caig.online.campaigns import Campaign
+from caig.online.campaigns import Allocation, Campaign
 from caig.online.decisions import Verdict, rate, verdicts
 from caig.service import store
 from caig.service.bodies import (
@@ -71,9 +71,15 @@ def _arms(state: State, product_id: str, wanted: list[str] | None) -> list[str]:
 
 
 @router.get("")
-async def list_running(state: Here) -> CampaignList:
-    """The running campaigns and their shares."""
-    return CampaignList(items=[PolicyOut(**allocation.as_policy()) for allocation in state.live.values()])
+async def list_campaigns(state: Here, stopped: bool = False) -> CampaignList:
+    """The running campaigns and their shares; with `stopped` those that were stopped, and their last shares."""
+    found = await asyncio.to_thread(_stopped, state) if stopped else list(state.live.values())
+    return CampaignList(items=[PolicyOut(**allocation.as_policy()) for allocation in found])
+
+
+def _stopped(state: State) -> list[Allocation]:
+    gone = [campaign for id, campaign in list(state.known.items()) if id not in state.live]
+    return [last for campaign in gone if (last := campaigns.latest(state.engine, campaign)) is not None]
 
 
 @router.get("/{campaign_id}/policy")
@@ -96,7 +102,7 @@ async def launch(campaign_id: PathId, body: ArmsIn, state: Here) -> PolicyOut:
     campaign = state.allocation(campaign_id).campaign
     arms = await asyncio.to_thread(_arms, state, campaign.product_id, body.creatives)
     fresh = await asyncio.to_thread(campaigns.add_arms, state.engine, campaign, arms, store.now())
-    state.live[campaign_id] = fresh
+    state.show(fresh)
     return PolicyOut(**fresh.as_policy())
 
 
@@ -105,7 +111,7 @@ async def retire(campaign_id: PathId, creative_id: PathId, state: Here) -> Polic
     """Show a creative no more; what is known of it stays."""
     campaign = state.allocation(campaign_id).campaign
     fresh = await asyncio.to_thread(campaigns.retire, state.engine, campaign, [creative_id], store.now())
-    state.live[campaign_id] = fresh
+    state.show(fresh)
     return PolicyOut(**fresh.as_policy())
 
 
@@ -122,7 +128,7 @@ async def promote(campaign_id: PathId, body: PromoteIn, state: Here) -> PolicyOu
         raise HTTPException(409, f"arm: expected one that may be promoted, got '{arm.creative_id}': {arm.reason}.")
     others = [id for id in state.live[campaign_id].arms[1:] if id != body.creative_id]
     fresh = await asyncio.to_thread(campaigns.retire, state.engine, campaign, others, store.now())
-    state.live[campaign_id] = fresh
+    state.show(fresh)
     return PolicyOut(**fresh.as_policy())
 
 

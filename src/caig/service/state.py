@@ -116,8 +116,13 @@ class State:
     async def refresh(self, campaign: Campaign, trust: float) -> None:
         """Make the campaign's next allocation and show it from now on; `trust` in the reward model, 0 to 1."""
         fresh = await asyncio.to_thread(campaigns.refresh, self.engine, campaign, store.now(), trust)
-        if campaign.id in self.live:  # it may have been stopped meanwhile
-            self.live[campaign.id] = fresh
+        self.show(fresh)
+
+    def show(self, fresh: Allocation) -> None:
+        """Decide by `fresh` from now on, unless a newer version is in force or the campaign was stopped meanwhile."""
+        shown = self.live.get(fresh.campaign.id)
+        if shown is not None and fresh.version >= shown.version:
+            self.live[fresh.campaign.id] = fresh
 
     def allocation(self, campaign_id: str) -> Allocation:
         """The shares in force; HTTPException 404 where no such campaign runs."""

@@ -93,7 +93,7 @@ def evaluate(
 ) -> list[Estimate]:
     """Metrics of any reward model on the log's held-out products; CatalogError when none has two usable pictures."""
     calibration = getattr(model, "calibration", None)
-    samples = read_log(data, clicks, catalog, calibration.image_side if calibration else LARGEST_SIDE)
+    samples = read_log(data, [clicks], catalog, calibration.image_side if calibration else LARGEST_SIDE)
     if not any(product.comparable for product in samples.test):
         found = "\n".join(map(str, samples.rejected))
         hint = "A seventh of the products is held out, by a hash of their ids: collect more."

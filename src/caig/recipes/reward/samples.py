@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -38,6 +37,7 @@ SIZE = BackboneSize(
     tower="levit", patch=32, vision_width=256, vision_layers=2, width=192, layers=2, vocabulary=1500, initializer=0.06
 )
 MODEL_VARIANCE = 0.04  # of log CTR, beside the sampling variance 1 / clicks: no picture may outweigh all others
+WITHIN = "\x1f"  # between a window and a product's id, when pictures are compared
 NO_PICTURE = "image: expected a picture that can be read. Correct the files."
 NO_PRODUCT = "product_id: expected a product of the catalogue, got another. Add it there."
 
@@ -121,7 +121,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return dataclasses.replace(self, **moved)
+        return replace(self, **moved)
 
 
 def read_samples(config: Config, side: int) -> Samples:
@@ -130,7 +130,8 @@ def read_samples(config: Config, side: int) -> Samples:
     Raises:
         CatalogError: the log or the catalogue is broken, or no training product has two usable pictures.
     """
-    samples = read_log(config.data, config.clicks, config.catalog, side, windows=config.windows)
+    parts = windows_of(config.clicks) if config.windows else [config.clicks]
+    samples = read_log(config.data, parts, config.catalog, side)
     write_json_lines(config.out / "rejected.jsonl", samples.rejected)
     if not any(product.comparable for product in samples.train):
         raise CatalogError(
@@ -142,25 +143,27 @@ def read_samples(config: Config, side: int) -> Samples:
     return samples
 
 
-def read_log(data: Path, clicks: Path, catalog: Path | None, side: int, *, windows: bool = False) -> Samples:
-    """The log's products by split, with their pictures letterboxed to `side`; see `Config` for paths and windows.
+def read_log(data: Path, parts: Sequence[Path], catalog: Path | None, side: int) -> Samples:
+    """The log's products by split, with their pictures letterboxed to `side`; see `Config` for the paths.
 
-    With windows a product comes once for each window in which it was shown.
+    Each of `parts` is a log or one time window of it: a product comes once for each window in which it was shown, its
+    pictures compared within it. How much true CTRs vary is fitted to all windows together: one alone may hold too few
+    clicks to tell.
     """
     products, pictures = read_titles(data, catalog), dict[str, Pixels]()
-    read: list[ProductClicks] = []
+    shown: list[CreativeClicks] = []
     rejected: list[Rejection] = []
-    for part in windows_of(clicks) if windows else [clicks]:
-        log = read_clicks(part, images=[data])
-        folders = [data, part if part.is_dir() else part.parent]
+    for number, part in enumerate(parts):
+        log, folders = read_clicks(part, images=[data]), [data, part if part.is_dir() else part.parent]
         unreadable = read_pictures([c for c in log.creatives if c.creative_id not in pictures], folders, side, pictures)
         strange = [c for c in log.creatives if c.product_id not in products]
         kept = [c for c in log.creatives if c.creative_id in pictures and c.product_id in products]
-        read += product_clicks(compare(kept), products, pictures) if kept else []
+        shown += [replace(c, product_id=f"{number:06d}{WITHIN}{c.product_id}") for c in kept]
         unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in strange]
         rejected += [*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown)]
-    parts = {part: [p for p in read if split(p.product.id) == part] for part in ("train", "validation", "test")}
-    return Samples(**parts, rejected=tuple(rejected))
+    read = product_clicks(compare(shown), products, pictures) if shown else []
+    split_up = {part: [p for p in read if split(p.product.id) == part] for part in ("train", "validation", "test")}
+    return Samples(**split_up, rejected=tuple(rejected))
 
 
 def windows_of(clicks: Path) -> list[Path]:
@@ -272,7 +275,7 @@ def _choose(product: ProductClicks, pairs: Sequence[tuple[int, int]], count: int
 def product_clicks(
     pairs: Pairs, products: Mapping[str, Product], pictures: Mapping[str, Pixels]
 ) -> list[ProductClicks]:
-    """The creatives of `pairs` by product, with the labels of its pairs."""
+    """The creatives of `pairs` by product and window, with the labels of its pairs."""
     members = [np.flatnonzero(pairs.product == product) for product in range(pairs.product.max() + 1)]
     position = np.empty(len(pairs.creatives), np.int64)
     better = [np.full((len(own), len(own)), 0.5) for own in members]
@@ -283,13 +286,18 @@ def product_clicks(
         square[row, column], square[column, row] = label, 1 - label
     return [
         ProductClicks(
-            product=products[pairs.creatives[own[0]].product_id],
-            creatives=tuple(pairs.creatives[i] for i in own),
+            product=products[_bare(pairs.creatives[own[0]]).product_id],
+            creatives=tuple(_bare(pairs.creatives[i]) for i in own),
             pictures=tuple(pictures[pairs.creatives[i].creative_id] for i in own),
             better=square,
         )
         for own, square in zip(members, better, strict=True)
     ]
+
+
+def _bare(creative: CreativeClicks) -> CreativeClicks:
+    """The creative without its window."""
+    return replace(creative, product_id=creative.product_id.rpartition(WITHIN)[2])
 
 
 def _read_picture(name: str, folders: Sequence[Path], archives: dict[Path, tarfile.TarFile]) -> Pixels:

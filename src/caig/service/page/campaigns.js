@@ -70,46 +70,47 @@ function choice(ad, name, checked) {
 }
 
 export async function campaigns() {
-  const { items } = await get("/v1/campaigns");
-  const named = await Promise.all(
-    items.map(async (one) => ({ ...one, title: (await get(`/v1/products/${one.product}`)).title })),
-  );
-  const row = ({ campaign: id, title, probabilities, policy }) =>
-    h(
-      "li",
-      {},
-      h(
-        "a",
-        { class: "tile", href: `#/campaigns/${id}` },
-        h(
-          "span",
-          {},
-          h("strong", {}, title),
-          h("small", {}, `${count(Object.keys(probabilities).length, "arm")}, ${policy}`),
-        ),
-      ),
-    );
+  const [running, stopped] = await Promise.all([list(""), list("?stopped=true")]);
   const empty = h("p", { class: "empty" }, "No campaign runs. Open a product and start one with its ads.");
+  const over = stopped.length
+    ? h("section", { "aria-labelledby": "stopped" }, h("h2", { id: "stopped" }, "Stopped"), tiles(stopped.reverse()))
+    : null;
   return [
     h("header", { class: "head" }, h("h1", {}, "Campaigns"), h("p", { class: "lead" }, "Running now.")),
-    items.length ? h("ul", { class: "products" }, named.map(row)) : empty,
+    running.length ? tiles(running) : empty,
+    ...(over ? [over] : []),
   ];
 }
 
+/** Campaigns with their products' titles. */
+async function list(query) {
+  const { items } = await get(`/v1/campaigns${query}`);
+  return Promise.all(items.map(async (one) => ({ ...one, title: (await get(`/v1/products/${one.product}`)).title })));
+}
+
+const tiles = (found) => h("ul", { class: "products" }, found.map(tile));
+
+function tile({ campaign: id, title, probabilities, policy }) {
+  const about = `${count(Object.keys(probabilities).length, "arm")}, ${policy}`;
+  return h(
+    "li",
+    {},
+    h("a", { class: "tile", href: `#/campaigns/${id}` }, h("span", {}, h("strong", {}, title), h("small", {}, about))),
+  );
+}
+
 export async function campaign(signal, id) {
-  const first = await load(id);
-  const [product, { items }] = await Promise.all([
-    get(`/v1/products/${first.stats.product}`),
-    get(`/v1/products/${first.stats.product}/creatives`),
-  ]);
   const view = {
-    id,
-    ads: new Map(items.map((ad) => [ad.id, ad])),
+    path: `/v1/campaigns/${id}`,
+    history: [],
+    ads: new Map(),
     frames: new Map(),
     body: h("div", { class: "campaign" }),
     trouble: h("div", {}),
   };
   view.act = (method, path, body) => act(view, method, path, body);
+  const first = await load(view);
+  const product = await get(`/v1/products/${first.stats.product}`);
   draw(view, first);
   live(view, signal);
   const link = h("a", { href: `#/products/${product.id}` }, "All its ads");
@@ -125,19 +126,23 @@ export async function campaign(signal, id) {
   ];
 }
 
-async function load(id) {
-  const path = `/v1/campaigns/${id}`;
-  const [stats, timeline, history] = await Promise.all([get(`${path}/stats`), get(`${path}/timeline`), versions(path)]);
-  return { stats, timeline, history };
+/** What is known now: of the history only what is new, and the ads again when an arm was launched. */
+async function load(view) {
+  const { path, ads } = view;
+  const [stats, timeline] = await Promise.all([get(`${path}/stats`), get(`${path}/timeline`), versions(view)]);
+  if (stats.arms.some((arm) => !ads.has(arm.creative_id))) {
+    const { items } = await get(`/v1/products/${stats.product}/creatives`);
+    for (const ad of items) ads.set(ad.id, ad);
+  }
+  return { stats, timeline };
 }
 
-/** Every version of the shares. */
-async function versions(path) {
-  const found = [];
+async function versions({ path, history }) {
   for (;;) {
-    const { items } = await get(`${path}/allocations?since=${found.at(-1)?.version ?? 0}`);
-    found.push(...items);
-    if (items.length < 1000) return found;
+    const since = history.at(-1)?.version ?? 0;
+    const { items } = await get(`${path}/allocations?since=${since}`);
+    if ((history.at(-1)?.version ?? 0) === since) history.push(...items); // else another look was faster
+    if (items.length < 1000) return;
   }
 }
 
@@ -151,7 +156,7 @@ async function live(view, signal) {
 
 async function again(view) {
   try {
-    draw(view, await load(view.id));
+    draw(view, await load(view));
     view.trouble.replaceChildren();
   } catch (error) {
     view.trouble.replaceChildren(notice(error.message, "bad"));
@@ -160,7 +165,7 @@ async function again(view) {
 
 async function act(view, method, path, body) {
   try {
-    await call(method, `/v1/campaigns/${view.id}${path}`, body);
+    await call(method, `${view.path}${path}`, body);
   } catch (error) {
     view.trouble.replaceChildren(notice(error.message, "bad"));
     return;
@@ -168,11 +173,16 @@ async function act(view, method, path, body) {
   await again(view);
 }
 
-function draw(view, { stats, timeline, history }) {
+function draw(view, { stats, timeline }) {
   const names = namesOf(stats, view.ads);
   for (const [id, name] of names)
     if (!view.frames.has(id)) view.frames.set(id, h("div", { class: "frame" }, image(view.ads.get(id), name)));
-  const charts = h("div", { class: "charts" }, shares(history, stats.arms, names), rates(timeline, stats.arms, names));
+  const charts = h(
+    "div",
+    { class: "charts" },
+    shares(view.history, stats.arms, names),
+    rates(timeline, stats.arms, names),
+  );
   keepingFocus(() =>
     view.body.replaceChildren(totals(view, stats, timeline), ...fit(stats), charts, arms(view, stats, timeline, names)),
   );

@@ -39,8 +39,15 @@ export function compare(pair, title) {
       ),
       reasons(ad.reasons),
       h("p", { class: "text" }, ad.description),
+      h("p", { class: "small" }, `Made by ${made(ad)}`),
     );
   return dialog(title, () => h("div", { class: "sides" }, pair.map(side)), { wide: true });
+}
+
+/** The models' names, and the seed. */
+function made(ad) {
+  const names = Object.entries(ad.models).map(([role, { name }]) => `${name} (${role})`);
+  return [...names, ...(ad.kind === "original" ? [] : [`seed ${ad.seed}`])].join(", ");
 }
 
 /** sigmoid(u_a - u_b), what the reward model says of a pair. */
