@@ -166,8 +166,8 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
         (("score", "photo.png"), 'Command "score" parameter --title requires an argument. See: caig --help'),
         (
             ("fly",),
-            'Unknown command "fly". Available commands: generate, describe, paint, score, demo, comparisons, train, '
-            "shop, ... See: caig --help",
+            'Unknown command "fly". Available commands: generate, describe, paint, score, rescore, demo, comparisons, '
+            "train, ... See: caig --help",
         ),
         (("train", "background", "--data", "x", "--out", "y", "--stepps", "3"), "Unknown option: --stepps. "),
     ],
