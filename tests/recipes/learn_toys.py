@@ -55,7 +55,7 @@ def open_shop(folder: Path) -> Path:
         photo = np.full((48, 48, 3), 255, np.uint8)
         photo[10:42, 14:34] = (10 * k, 60, 160 - 10 * k)
         Image.fromarray(photo).save(folder / "photo.png")
-        name, _ = files.take_photo((folder / "photo.png").read_bytes(), 10_000)
+        name, _ = files.take((folder / "photo.png").read_bytes(), None, 10_000)
         row = {"id": f"a{k}", "title": f"box number {k}", "category": "mug", "photo": name}
         store.add_product(engine, row)
         request = {"n": 3, "width": SIDE, "height": SIDE, "seed": 1, "description": None, "parent": None}

@@ -373,3 +373,19 @@ def test_windows_are_compared_apart_and_their_spread_is_fitted_together(data: Pa
     sure = [np.abs(read.train[0].better - 0.5).max() for read in (alone, both)]
     print(f"required: labels of the small window surer beside the large one; measured: {sure}")
     assert sure[1] > sure[0] and own[0].better.shape == (3, 3)
+
+
+def test_kept_heads_go_on_from_the_model_that_they_come_from(data: Path, uncut: Path, tmp_path: Path):
+    still = {"lr": 0.0, "head_lr": 0.0, "steps": 1, "checkpoint_every": 1, "tower_steps": 0}
+    folder = run(toy(data, tmp_path, backbone=str(uncut / "model"), heads="kept", **still))
+    before, after = (RewardModel.from_pretrained(str(path)) for path in (uncut / "model", folder))
+    pictures = [np.full((32, 32, 3), level, np.uint8) for level in (30, 130, 220)]
+    mug = Product(id="p", title="Fjord mug", category="mug")
+    raw = [model.utilities(mug, pictures) for model in (before, after)]
+    assert np.allclose(*raw, atol=1e-3) and np.ptp(raw[0]) > 0  # fp16 in between
+    new = run(toy(data, tmp_path / "new", backbone=str(uncut / "model"), **still))
+    assert not np.allclose(RewardModel.from_pretrained(str(new)).utilities(mug, pictures), raw[0], atol=1e-3)
+    with pytest.raises(
+        InputError, match="heads: expected kept heads of form siamese, members 2, got form siamese, mem"
+    ):
+        run(toy(data, tmp_path / "other", backbone=str(uncut / "model"), heads="kept", members=3))

@@ -141,7 +141,7 @@ def open_first(config: Config, shelf: Mapping[str, Product], background: Backgro
         engine, files = open_database(f"sqlite:///{work / 'ledger.db'}"), Files(work)
         painter = Painter(engine=engine, files=files, pipeline=pipeline, parent=0)
         for product in shelf.values():
-            photo, _ = files.take_photo(Path(str(product.image)).read_bytes(), 10_000_000)
+            photo, _ = files.take(Path(str(product.image)).read_bytes(), None, 10_000_000)
             row = {"id": product.id, "title": product.title, "category": product.category, "photo": photo}
             stored = painter.product(store.add_product(engine, row)["id"])
             ads = pipeline.generate(stored, n=config.ads, size=(config.side, config.side), seed=config.seed, rolls=1)
