@@ -13,7 +13,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from caig.artifacts import to_json
 from caig.data.catalog import RejectedRow
@@ -23,6 +24,7 @@ from caig.recipes.generate_report import Report, check_out, write_report
 from caig.types import Product
 
 LOCAL = "local"
+Item = TypeVar("Item")
 INHERITED = ("CAIG_ACCEPTED_LICENCES", "HF_HUB_OFFLINE", "HF_HUB_CACHE")  # what workers elsewhere must know too
 
 
@@ -51,54 +53,76 @@ def run(
     for row in rejected:
         progress(f"row {row.row} {row.id}: failed: {row.reason}")
     pace = Pace(progress, config, todo=len(products), kept=0)
-    found: dict[int, Mapping[str, Any]] = {}
-    with _connected(cluster, workers) as resources:
-        for row in _made(config, make, products, workers, resources):
-            found[row["index"]] = row | {"lines": json.loads(row["lines"])}
-            pace.step(products[row["index"]], found[row["index"]]["lines"])
+    found: dict[int, Any] = {}
+    for index, row in each(partial(_ads, config), make, products, cluster=cluster, workers=workers):
+        found[index] = row
+        pace.step(products[index], row["lines"])
     lines = [line for index in range(len(products)) for line in found[index]["lines"]]
     lines += [failure(row, row.reason, row=row.row) for row in rejected]
-    models = json.loads(found[0]["models"]) if found else {}
+    models = found[0]["models"] if found else {}
     kept = sum(row["kept"] for row in found.values())
     return write_report(config.out, lines, products, kept=kept, facts=facts(config, models))
+
+
+def each(
+    do: Callable[[Any, Item], Any],
+    make: Callable[[], Any],
+    items: Sequence[Item],
+    *,
+    cluster: str = LOCAL,
+    workers: int | None = None,
+) -> Iterator[tuple[int, Any]]:
+    """(index, `do(tool, item)` as JSON reads it) of every item, as they are done; each worker makes its `tool` once.
+
+    `do` may run more than once for an item: where a worker was killed, another begins anew. InputError when workers
+    cannot `make` their tool, or `do` raises.
+    """
+    with _connected(cluster, workers) as resources:
+        from ray.exceptions import RayError
+
+        try:
+            for row in _rows(Worker, (do, make), items, workers, resources) if items else ():
+                yield row["index"], json.loads(row["result"])
+        except RayError as error:
+            reason = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+            hint = "Without --ray the same command says more."
+            expected = "workers that load the models and go on"
+            raise InputError("--ray", expected=expected, got=reason[:300], next_step=hint) from error
 
 
 class Worker:
     """Lives in a process of its own, for as long as there is work."""
 
-    def __init__(self, config: Config, make: Callable[[], Pipeline]) -> None:
-        self.config, self.pipeline = config, make()
-        self.models = to_json(self.pipeline.models())
+    def __init__(self, do: Callable[[Any, Any], Any], make: Callable[[], Any]) -> None:
+        self.do, self.tool = do, make()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The manifest lines of a product, made now or found done."""
-        product: Product = row["product"]
-        key = job_key(self.config, self.pipeline, product)
-        kept = finished(self.config, product, key)
-        lines = attempt(self.config, self.pipeline, product, key) if kept is None else kept
-        return {"index": row["index"], "lines": to_json(lines), "kept": kept is not None, "models": self.models}
+        """The result for one item."""
+        return {"index": row["index"], "result": to_json(self.do(self.tool, row["item"]))}
 
 
-def _made(
-    config: Config,
-    make: Callable[[], Pipeline],
-    products: Sequence[Product],
-    workers: int | None,
-    has: Mapping[str, float],
+def _ads(config: Config, pipeline: Pipeline, product: Product) -> dict[str, Any]:
+    """The manifest lines of a product, made now or found done."""
+    key = job_key(config, pipeline, product)
+    kept = finished(config, product, key)
+    lines = attempt(config, pipeline, product, key) if kept is None else kept
+    return {"lines": lines, "kept": kept is not None, "models": pipeline.models()}
+
+
+def _rows(
+    worker: type, arguments: tuple[Any, ...], items: Sequence[Any], workers: int | None, has: Mapping[str, float]
 ) -> Iterator[dict[str, Any]]:
-    """Rows of `Worker`, in the order in which products are done."""
+    """Rows of `worker`, in the order in which items are done."""
     import ray
 
-    if not products:
-        return
     gpus = has.get("GPU", 0.0)
-    count = min(workers or int(gpus or has["CPU"]), len(products))
-    items = [{"index": index, "product": product} for index, product in enumerate(products)]
-    # A block a product: so nothing that is done waits for what is not, and a lost worker costs one product's time.
-    data = ray.data.from_items(items, override_num_blocks=len(items))
+    count = min(workers or int(gpus or has["CPU"]), len(items))
+    rows = [{"index": index, "item": item} for index, item in enumerate(items)]
+    # A block an item: so nothing that is done waits for what is not, and a lost worker costs one item's time.
+    data = ray.data.from_items(rows, override_num_blocks=len(rows))
     share = {"num_gpus": min(1.0, gpus / count)} if gpus else {}
     work = ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1)
-    yield from data.map(Worker, fn_constructor_args=(config, make), compute=work, **share).iter_rows()
+    yield from data.map(worker, fn_constructor_args=arguments, compute=work, **share).iter_rows()
 
 
 @contextmanager

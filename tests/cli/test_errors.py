@@ -157,12 +157,17 @@ ONE = ("generate", "--image", "photo.png", "--title", "Box")
             ("score", "--title", "", "photo.png"),
             "--title: expected a text, got an empty one. Say what the product is, as its shop does.",
         ),
+        (("rescore", "nowhere"), "nowhere: expected a run with ads, got none. Name the --out of a caig generate."),
+        (
+            ("rescore", "nowhere", "--workers", "2"),
+            "--workers: expected no such option without --ray, got 2. Leave it out.",
+        ),
         (("score", "--title", "Box"), "score: expected one picture or more, got none. Name the ads to score."),
         (("score", "photo.png"), 'Command "score" parameter --title requires an argument. See: caig --help'),
         (
             ("fly",),
-            'Unknown command "fly". Available commands: generate, describe, paint, score, demo, comparisons, train, '
-            "shop, ... See: caig --help",
+            'Unknown command "fly". Available commands: generate, describe, paint, score, rescore, demo, comparisons, '
+            "train, ... See: caig --help",
         ),
         (("train", "background", "--data", "x", "--out", "y", "--stepps", "3"), "Unknown option: --stepps. "),
     ],

@@ -24,6 +24,7 @@ app.command("caig.cli.generate:generate", name="generate", help="Make ranked ads
 app.command("caig.cli.single:describe", name="describe", help="Write background descriptions for a product.")
 app.command("caig.cli.single:paint", name="paint", help="Paint one ad with your own description.")
 app.command("caig.cli.single:score", name="score", help="Predict the CTR of finished ads and compare them.")
+app.command("caig.cli.rescore:rescore", name="rescore", help="Judge the ads of a run by another reward model.")
 app.command("caig.cli.generate:demo", name="demo", help="Make ads of a product photo that ships with caig.")
 app.command(
     "caig.cli.comparisons:comparisons", name="comparisons", help="Make labelled pairs of pictures from a click log."

@@ -10,7 +10,7 @@ Every decision, impression and click is a request to the service, with its token
 the true CTR of what was shown: per product and cycle the mean over its impressions. Intervals resample worlds, then
 products. Regret: clicks lost against always showing the best ad that any of the three had of a product by the end.
 
-Cheap, to fit one core: small models, `coarse` pictures (half the side, six steps, not refined), and pictures that were
+Cheap, to fit one core: small models, `coarse` pictures (not refined; plates as they are), and pictures that were
 painted once are kept. The service names impressions at random, so that two runs of the same seed differ a little.
 """
 
@@ -58,7 +58,7 @@ class Config:
     side: int = 256
     """Of the pictures."""
     coarse: bool = True
-    """Paint at half the side without refining: a tenth of the price, rougher pictures."""
+    """Paint at half the side without refining; plates are left as they are. A tenth of the price."""
     candidates: int = 8
     """Ads that are painted of each product after each cycle."""
     fresh: int = 2

@@ -71,7 +71,7 @@ class Config:
     headroom: int = 16
     """Descriptions per product of which the best counts as all there is to gain."""
     coarse: bool = False
-    """Paint at half the side without refining: a quarter of the price, rougher pictures."""
+    """Paint at half the side without refining; plates are left as they are. A tenth of the price."""
     impressions: int = 4000
     """Per rendered scene, in the log that each world's reward model learns from."""
     seed: int = 0

@@ -215,7 +215,7 @@ class Gallery:
 
 
 def load_painter(name: str, coarse: bool) -> Any:
-    """The background model called `name`; `coarse`: at half the side, in six steps, not refined."""
+    """The background model called `name`; `coarse`: at half the side, in six steps, not refined; plates as they are."""
     painter = load_model(name, "background")
     if coarse:
         sampling = painter.sampling
