@@ -150,7 +150,7 @@ def test_a_cut_cycle_goes_on_and_equals_an_uncut_one(
     monkeypatch.undo()
     monkeypatch.setattr("caig.models.prompt_model.MAX_TOKENS", 12)
     monkeypatch.setattr("caig.recipes.learn_steps.opened", lambda gain, gate: True)
-    visit(tmp_path / "service", 5, at=1_767_355_200_000)  # what came in meanwhile waits for the next cycle
+    visit(tmp_path / "service", 5, at=int(1000 * time.time()))  # what comes in meanwhile waits for the next cycle
     run(config, Painter())
     assert settled(config) == settled(uncut)
 

@@ -48,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def toy(data: Path | None, out: Path, **fields) -> Config:
     steps = {"steps": 5, "picture_steps": 1, "setting_steps": 2, "checkpoint_every": 2}
-    counts = {"batch": 2, "answers": 2, "validation_prompts": 2, "evaluate": 0}
+    counts = {"batch": 2, "answers": 2, "validation_prompts": 2, "evaluate": 0, "seed": 5}  # draws every kind of step
     return Config(data=data, out=out, **{**steps, **counts, **TOY, **fields})
 
 

@@ -112,7 +112,7 @@ class LedgerSource:
         ids = painter.keep(product, request, [ad.creative for ad in ads])
         new = [id for id in ids if id not in known]
         live = sum(not retired for retired in known.values()) - 1
-        gone = weakest(self, campaign, live + len(new) - self.config.arms, ids)
+        gone = weakest(self, campaign, live + len(new) - self.config.arms, ids, studio.turn.taken.until)
         if gone:
             campaigns.retire(self.engine, campaign, gone, shelf.now())
         if new:
@@ -131,11 +131,11 @@ class LedgerSource:
             return {row["id"]: dict(row) for row in connection.execute(query).mappings()}
 
 
-def weakest(source: LedgerSource, campaign: Campaign, count: int, new: Sequence[str]) -> list[str]:
-    """The `count` running ads that, by their own clicks, have the least chance to be the best; never the original, a
-    locked one or a `new` one, and one ad always stays."""
+def weakest(source: LedgerSource, campaign: Campaign, count: int, new: Sequence[str], until: int) -> list[str]:
+    """The `count` running ads that, by their own clicks before `until` (ms), have the least chance to be the best;
+    never the original, a locked one or a `new` one, and one ad always stays. Later clicks are the next cycle's."""
     live = [arm for arm, retired in campaigns.arm_rows(source.engine, campaign.id) if not retired]
-    counts = campaigns.tally(source.engine, campaign, shelf.now() + campaign.click_window)
+    counts = campaigns.tally(source.engine, campaign, until - 1 + campaign.click_window)
     columns = [counts.arms.index(arm) for arm in live]
     shown, clicked = counts.shown.sum(0)[columns], counts.total["click"].sum(0)[columns]
     chance = dict(zip(live, best_chances(*posterior(clicked, shown)).tolist(), strict=True))
