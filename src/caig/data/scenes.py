@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from caig.artifacts import write_atomic
 from caig.errors import InputError
 
 SPLITS = ("test", "validation", "train", "train", "train", "train", "train")
@@ -144,6 +145,17 @@ def read_groups(archive: Path, suffixes: Set[str]) -> Iterator[dict[str, bytes]]
                 next_step="Render the archive again.",
             )
         yield files
+
+
+def write_archive(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write named files as a tar, whole or not at all; the same files give the same bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    write_atomic(path, buffer.getvalue())
 
 
 def _missing(folder: Path, what: str) -> InputError:

@@ -11,12 +11,10 @@ as shares of width and height) and `<id>.json` with `captions` and, where known,
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import tarfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -27,7 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from caig.data.scenes import decode, read_groups
+from caig.data.scenes import decode, read_groups, write_archive
 from caig.data.vocabulary import blur_of, vocabulary
 from caig.errors import InputError
 from caig.imaging.canvas import product_box
@@ -159,15 +157,16 @@ def join_plates(folder: Path, path: Path) -> int:
         raise InputError(
             str(folder), expected="plates-*.tar", got="none there", next_step="Render some: `make scenes PLATES=360`."
         )
-    with tarfile.open(path, "w") as bank:
-        for files in plates:
-            record = json.loads(files["json"])
-            kept = {key: value for key, value in record.items() if key not in ("product", "take", "pose")}
-            for suffix, data in {**files, "json": json.dumps(kept).encode()}.items():
-                member = tarfile.TarInfo(f"{record['id']}.{suffix}")
-                member.size = len(data)
-                bank.addfile(member, io.BytesIO(data))
+    write_archive(path, (member for files in plates for member in _kept(files)))
     return len(plates)
+
+
+def _kept(files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """A plate's members of the bank."""
+    record = json.loads(files["json"])
+    kept = {key: value for key, value in record.items() if key not in ("product", "take", "pose")}
+    for suffix, data in {**files, "json": json.dumps(kept).encode()}.items():
+        yield f"{record['id']}.{suffix}", data
 
 
 def fit_plate(plate: Size, stand: Sides, product: Sides, canvas: Size, mirrored: bool) -> Fit:

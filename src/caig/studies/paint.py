@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from PIL import Image
 
 from caig.artifacts import content_hash, to_json, write_atomic
 from caig.data.captions import setting_of
-from caig.data.scenes import ProductRecord, read_products
+from caig.data.scenes import ProductRecord, read_products, write_archive
 from caig.errors import InputError
 from caig.pipeline import AdPipeline, finish, lay_out, paint_seed
 from caig.seeding import seed_for
@@ -79,7 +78,7 @@ def run(config: Config) -> list[Path]:
         path = config.out / f"painted-{start // ARCHIVE:03d}.tar"
         if not path.is_file():
             members = (one for record in products[start : start + ARCHIVE] for one in _paint(config, pipeline, record))
-            write_atomic(path, _tar(members))
+            write_archive(path, members)
         archives.append(path)
     return archives
 
@@ -128,14 +127,4 @@ def _members(creative: Creative, canvas: Canvas, product: Any, models: Any) -> I
 def _webp(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=95)
-    return buffer.getvalue()
-
-
-def _tar(members: Iterator[tuple[str, bytes]] | Sequence[tuple[str, bytes]]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, data in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
     return buffer.getvalue()
