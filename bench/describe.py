@@ -7,13 +7,10 @@ Random weights seldom end a text, so each is as long as allowed.
 
 from __future__ import annotations
 
-from functools import partial
-
 import published
 from full_size import language_model
-from turns import Run, compare, opening, parser
+from turns import Run, compare_both
 
-from caig.models.hub import place
 from caig.models.prompt_model import PromptModel
 from caig.testing import sample_product
 
@@ -30,17 +27,5 @@ def theirs(name: str, n: int, device: str, dtype: str) -> Run:
     return lambda turn: len(published.describe(model, processor, sample_product(), n, seed=turn))
 
 
-def main() -> None:
-    options = parser(__doc__, models="embedded")
-    options.add_argument("-n", type=int, default=4, help="descriptions of a product")
-    args = options.parse_args()
-    device, dtype = place("prompt", args.device, args.dtype)
-    print(opening(device, dtype, args.turns))
-    for name in args.models.split(","):
-        given = (name, args.n, device, dtype)
-        ways = {"caig": partial(ours, *given), "published way": partial(theirs, *given)}
-        compare(f"{name} n={args.n}", "descriptions", ways, args.turns)
-
-
 if __name__ == "__main__":
-    main()
+    compare_both(__doc__, "prompt", ours, theirs, n=4, what="descriptions of a product", unit="descriptions")

@@ -8,15 +8,13 @@ two image slots instead, at its own size, which is cheaper than what is publishe
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import published
 from full_size import language_model
-from turns import Run, compare, opening, parser
+from turns import Run, compare_both
 
-from caig.models.hub import place
 from caig.models.reward_model import Calibration, RewardModel, RewardNetwork, width_of
 from caig.recipes.reward import side_of
 from caig.testing import sample_product
@@ -53,17 +51,5 @@ def pictures(n: int, seed: int) -> list[Pixels]:
     return list(np.random.default_rng(seed).integers(0, 256, (n, 512, 512, 3), np.uint8))
 
 
-def main() -> None:
-    options = parser(__doc__, models="embedded")
-    options.add_argument("-n", type=int, default=16, help="candidates")
-    args = options.parse_args()
-    device, dtype = place("reward", args.device, args.dtype)
-    print(opening(device, dtype, args.turns))
-    for name in args.models.split(","):
-        given = (name, args.n, device, dtype)
-        ways = {"caig": partial(ours, *given), "published way": partial(theirs, *given)}
-        compare(f"{name} n={args.n}", "images", ways, args.turns)
-
-
 if __name__ == "__main__":
-    main()
+    compare_both(__doc__, "reward", ours, theirs, n=16, what="candidates", unit="images")

@@ -9,12 +9,14 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
 
 from caig.cli.options import quiet
+from caig.models.hub import Role, place
 
 Run = Callable[[int], int]  # the number of the turn -> how many units were done
 OUT_OF_MEMORY = "out of memory"
@@ -57,6 +59,22 @@ def compare(title: str, unit: str, ways: Mapping[str, Callable[[], Run]], turns:
     for name, one in found.items():
         print(f"{title:24} {name:15} {_line(one, base, unit)}", flush=True)
     return found
+
+
+def compare_both(
+    about: str | None, role: Role, ours: Callable[..., Run], theirs: Callable[..., Run], *, n: int, what: str, unit: str
+) -> None:
+    """The whole of a script that does something with n of `what`, once for each model of a role: both ways are made
+    from (name, n, device, dtype)."""
+    options = parser(about, models="embedded")
+    options.add_argument("-n", type=int, default=n, help=what)
+    args = options.parse_args()
+    device, dtype = place(role, args.device, args.dtype)
+    print(opening(device, dtype, args.turns))
+    for name in args.models.split(","):
+        given = (name, args.n, device, dtype)
+        ways = {"caig": partial(ours, *given), "published way": partial(theirs, *given)}
+        compare(f"{name} n={args.n}", unit, ways, args.turns)
 
 
 def measure(ways: Mapping[str, Callable[[], Run]], turns: int) -> dict[str, Measured]:
