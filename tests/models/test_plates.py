@@ -83,6 +83,16 @@ def test_a_match_is_at_most_one_and_the_setting_counts_most(bank: PlateBank) -> 
     assert match[2] > match[1] > match[0]
 
 
+def test_the_asked_light_counts_more_than_floor_backdrop_props_and_a_good_stand(tmp_path: Path) -> None:
+    kitchen = {"setting": "kitchen", **FACTORS}
+    lit = {**kitchen, "lighting": "golden", "floor": "marble", "backdrop": "plain", "props": "podium"}
+    bank = PlateBank.read(write_bank(tmp_path, [(kitchen, (250, 0, 0)), (lit, (0, 250, 0))]))
+    assert bank is not None
+    text = "sunny kitchen worktop, wooden table, fresh lemons, window, "
+    assert tuple(lay(bank, text + "golden hour sunlight")[0, 0]) == (0, 250, 0)
+    assert tuple(lay(bank, text + "soft morning light")[0, 0]) == (250, 0, 0)
+
+
 def test_plates_that_fit_alike_take_turns_by_seed(tmp_path: Path) -> None:
     kitchen = {"setting": "kitchen", **FACTORS}
     bank = PlateBank.read(write_bank(tmp_path, [(kitchen, (250, 0, 0)), (kitchen, (0, 0, 250))]))
