@@ -333,6 +333,16 @@ def test_plates_are_relit_near_the_product(sd: Path, tmp_path: Path) -> None:
     assert change[30:53, 24:40].mean() > change[:8].mean() and change.any()
 
 
+def test_from_noise_a_model_paints_without_its_plates(sd: Path, tmp_path: Path) -> None:
+    bank = PlateBank.read(write_bank(tmp_path, [({"captions": [TEXT]}, (90, 120, 150))]))
+    plain = BackgroundModel.from_pretrained(str(sd))
+    plated = BackgroundModel(plain.pipeline, plain.sampling, name="x", plates=bank)
+    alone, expected = (model.paint(CANVAS, [described()], seeds=[5])[0] for model in (plated.from_noise(), plain))
+    assert np.array_equal(alone, expected) and not np.array_equal(
+        alone, plated.paint(CANVAS, [described()], seeds=[5])[0]
+    )
+
+
 @pytest.mark.slow
 def test_a_compiled_model_paints_the_same(sd: Path) -> None:
     usual = paint(BackgroundModel.from_pretrained(str(sd))).astype(int)

@@ -36,6 +36,9 @@ class Painter:
     def with_controlnet_scale(self, scale: float) -> Painter:
         return Painter(scale)
 
+    def from_noise(self) -> Painter:
+        return Painter(self.scale)
+
     def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
         pictures = [np.full_like(canvas.image, 110 + seed % 60) for seed in seeds]
         for picture in pictures if self.scale == 0 else []:
@@ -87,7 +90,7 @@ def test_the_controlnet_is_compared_on_equal_seeds() -> None:
     ads = [line("a", (), seed=1, extension=0.01), line("b", (), seed=2, extension=0.02)]
     without = [line("a", (), seed=1, extension=0.05), line("b", (), seed=2, extension=0.04), line("b", (), seed=9)]
     rise = compared(ads, without)[0]
-    assert (rise.name, rise.n) == ("extension, without ControlNet minus with", 2)
+    assert (rise.name, rise.n) == ("extension, from noise, without ControlNet minus with", 2)
     assert rise.value == pytest.approx(0.03)
 
 
@@ -104,13 +107,15 @@ def test_a_run_leaves_sheets_and_resumes(tmp_path: Path, products: list[Product]
     config = Config(out=tmp_path / "p", n=2, size=(96, 96))
     found = {e.name: e for e in run(config, pipeline(Painter()), products, progress=said.append)}
     assert found["kept at the first try"].value == 1.0 and found["rolls per image"].n == 4
-    assert found["extension, without ControlNet minus with"].low > 0.03, "without it the product is painted on"
+    assert found["extension, from noise, without ControlNet minus with"].low > 0.03, (
+        "without it the product is painted on"
+    )
     for measure in MEASURES:
         with Image.open(tmp_path / f"p/worst-{measure}.png") as sheet:
             assert sheet.width > 200 or measure == "overhang"
     said.clear()
     run(config, pipeline(Painter()), products, progress=said.append)
-    assert [text.split(":")[0] for text in said] == ["0 products to do, 2 done before"] * 2
+    assert [text.split(":")[0] for text in said] == ["0 products to do, 2 done before"] * 3
 
 
 def test_a_model_without_a_controlnet_is_measured_too(tmp_path: Path, products: list[Product]) -> None:
@@ -119,7 +124,7 @@ def test_a_model_without_a_controlnet_is_measured_too(tmp_path: Path, products: 
 
     found = run(Config(out=tmp_path, n=1, size=(96, 96)), pipeline(Plain()), products, progress=lambda text: None)
     assert not any("ControlNet" in estimate.name for estimate in found)
-    assert not (tmp_path / "no-controlnet").exists()
+    assert not (tmp_path / "controlnet").exists() and not (tmp_path / "no-controlnet").exists()
 
 
 def test_no_usable_product(tmp_path: Path) -> None:

@@ -74,7 +74,9 @@ def promises(
     size: options.SizeText = "512x512",
     seed: options.Seed = 0,
     rolls: options.Rolls = options.DEFAULTS.rolls,
-    controlnet: Annotated[bool, Parameter(help="Paint all once more with the ControlNet left out and compare.")] = True,
+    controlnet: Annotated[
+        bool, Parameter(help="Paint all twice more, from noise, with and without the ControlNet.")
+    ] = True,
     prompt_model: options.PromptName = "embedded",
     background_model: options.BackgroundName = "embedded",
     reward_model: options.RewardName = "embedded",

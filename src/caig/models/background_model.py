@@ -117,6 +117,12 @@ class BackgroundModel:
         model.fingerprint = self.fingerprint
         return model
 
+    def from_noise(self) -> BackgroundModel:
+        """The same weights without plates: the diffusion model paints alone, as in the paper."""
+        model = BackgroundModel(self.pipeline, self.sampling, name=f"{self.name}, from noise")
+        model.fingerprint = self.fingerprint
+        return model
+
     @torch.inference_mode()
     def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
         """Paint one u8[H, W, 3] picture of the canvas's size per description, all in one batch.

@@ -1,7 +1,8 @@
 """How well ads keep their promises (`caig evaluate promises`): pass rates, rolls, what stays broken, the worst of each.
 
 out/ads/               a run of `caig generate`; it resumes like one
-out/no-controlnet/     the same seeds painted once each with the ControlNet left out, where the model has one
+out/controlnet/        the first seeds painted once each from noise, without plates, where the model has a ControlNet
+out/no-controlnet/     and with the ControlNet left out: a plate knows no product, so only from noise is there one to keep
 out/worst-<measure>.png  the ten worst delivered ads by each measure
 """
 
@@ -45,7 +46,7 @@ class Config:
         size: width and height in pixels
         seed: of the ads
         rolls: times that an ad is painted at most
-        controlnet: paint everything once more with the ControlNet left out and compare
+        controlnet: paint everything twice more, from noise, with and without the ControlNet, and compare
     """
 
     out: Path = Path("out/promises")
@@ -77,10 +78,11 @@ def run(
     for measure in MEASURES:
         write_worst(config.out, ads, measure)
     estimates = measured(ads)
-    if config.controlnet and (without := _without_controlnet(pipeline)):
-        once = replace(making, out=config.out / "no-controlnet", rolls=1)
-        make_ads(once, without, products, progress=progress)
-        estimates += compared(ads, _lines(once))
+    if config.controlnet and (painters := _with_and_without_controlnet(pipeline)):
+        runs = [replace(making, out=config.out / name, rolls=1) for name in ("controlnet", "no-controlnet")]
+        for once, painter in zip(runs, painters, strict=True):
+            make_ads(once, painter, products, progress=progress)
+        estimates += compared(*map(_lines, runs))
     return estimates
 
 
@@ -113,16 +115,16 @@ def measured(ads: Sequence[Line]) -> list[Estimate]:
 
 
 def compared(ads: Sequence[Line], without: Sequence[Line]) -> list[Estimate]:
-    """Silhouette measures with the ControlNet left out minus with it, on first tries of equal seeds; above 0: worse."""
-    first = {line["promises"]["tries"][0]["seed"]: line for line in ads}
-    pairs = [(first[line["seed"]], line) for line in without if line["seed"] in first]
-    ids = [line["product_id"] for _, line in pairs]
-
-    def rise(pair: tuple[Line, Line], measure: str) -> float:
-        return pair[1]["fidelity"][measure] - pair[0]["promises"]["tries"][0][measure]
-
-    name = "without ControlNet minus with"
-    return [mean(f"{measure}, {name}", [rise(pair, measure) for pair in pairs], ids) for measure in SILHOUETTE if pairs]
+    """Silhouette measures with the ControlNet left out minus with it, of equal seeds; above 0: worse without."""
+    painted = {line["seed"]: line for line in ads}
+    pairs = [(painted[line["seed"]]["fidelity"], line["fidelity"]) for line in without if line["seed"] in painted]
+    ids = [line["product_id"] for line in without if line["seed"] in painted]
+    name = "from noise, without ControlNet minus with"
+    return [
+        mean(f"{measure}, {name}", [other[measure] - one[measure] for one, other in pairs], ids)
+        for measure in SILHOUETTE
+        if pairs
+    ]
 
 
 def write_worst(out: Path, ads: Sequence[Line], measure: str) -> Path:
@@ -156,9 +158,10 @@ def _strip(folder: Path, row: Sequence[Line], measure: str) -> np.ndarray:
     return ranked_strip(pictures, captions, SIDE)
 
 
-def _without_controlnet(pipeline: AdPipeline) -> AdPipeline | None:
-    """The pipeline with the ControlNet's scale at 0; None for a background model that has no such scale."""
+def _with_and_without_controlnet(pipeline: AdPipeline) -> list[AdPipeline]:
+    """The pipeline painting from noise, then with the ControlNet's scale at 0 too; [] for a model that has no such."""
     model: Any = pipeline.background_model
     if not hasattr(model, "with_controlnet_scale"):
-        return None
-    return replace(pipeline, background_model=model.with_controlnet_scale(0.0))
+        return []
+    noise = model.from_noise()
+    return [replace(pipeline, background_model=one) for one in (noise, noise.with_controlnet_scale(0.0))]
