@@ -2,7 +2,7 @@
 
 out/ads/               a run of `caig generate`; it resumes like one
 out/controlnet/        the first seeds painted once each from noise, without plates, where the model has a ControlNet
-out/no-controlnet/     and with the ControlNet left out: a plate knows no product, so only from noise is there one to keep
+out/no-controlnet/     and with the ControlNet left out: a plate knows no product, so only noise shows what it keeps
 out/worst-<measure>.png  the ten worst delivered ads by each measure
 """
 
