@@ -135,12 +135,18 @@ class BackgroundModel:
         if not self._guided() and self.plates is None and any(d.negative for d in descriptions):
             hint = "Leave the negative out, or sample with a guidance above 1."
             raise InputError("negative", expected="a background model with guidance", got=self.name, next_step=hint)
+        plates = (
+            [self.plates.lay(d, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
+            if self.plates
+            else []
+        )
+        if plates and not self.sampling.refine:
+            return plates
         negatives = [description.negative for description in descriptions] if self._guided() else None
         words = encode_texts(self.pipeline, [description.text for description in descriptions], negatives)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        if self.plates is not None:
-            plates = [self.plates.lay(d, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
-            return self._relight(frame, canvas, words, generators, plates) if self.sampling.refine else plates
+        if plates:
+            return self._relight(frame, canvas, words, generators, plates)
         latents = self._sample(frame, canvas, words, generators)
         if self.sampling.enlarges and width > frame.inner_width:
             latents = enlarge_latents(latents)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from caig.artifacts import write_atomic
+from caig.artifacts import content_hash, write_atomic
 from caig.data.captions import setting_of
 from caig.data.comparisons import split
 from caig.data.everyday import suitable_settings
 from caig.errors import InputError
 from caig.evaluation.match import Described, distinct_2, entropy
 from caig.imaging.canvas import on_white
+from caig.imaging.compositing import flatten, separate
 from caig.models.protocols import RewardModel
-from caig.pipeline import PRODUCT_SIDE, finish, lay_out, read_cutout
+from caig.pipeline import PRODUCT_SIDE, lay_out, read_cutout
 from caig.seeding import seed_for
 from caig.types import Alpha, Description, Pixels, Placement, Product
 
@@ -110,12 +111,11 @@ class Studio:
         descriptions = [Description(product_id=product.id, text=text, author="", seed=seed) for text in texts]
         model = self.models.background
         painted = model.paint(canvas, descriptions, seeds=[seed] * len(texts))
-        ads = [
-            finish(canvas, d, one, model=model.name, seed=seed) for d, one in zip(descriptions, painted, strict=True)
-        ]
-        for ad in ads:
-            write_atomic(self.folder / f"{ad.id}.webp", _lossless(ad.image))
-        return [ad.id for ad in ads]
+        ads = [flatten(separate(canvas, one)) for one in painted]
+        ids = [content_hash(ad) for ad in ads]
+        for id, ad in dict(zip(ids, ads, strict=True)).items():
+            write_atomic(self.folder / f"{id}.webp", _lossless(ad))
+        return ids
 
     def _shown(self, product: Product, id: str) -> Shown:
         canvas = lay_out(read_cutout(product), (self.config.side, self.config.side), Placement())
