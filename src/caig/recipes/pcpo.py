@@ -49,7 +49,7 @@ class Config:
     rounds: int = 5
     products: int = 64
     """Per round."""
-    candidates: int = 4
+    candidates: int = 8
     """Descriptions per product, each painted."""
     side: int = 256
     """Of the square pictures, in pixels."""
@@ -72,7 +72,7 @@ class Config:
     """Of the adapter."""
     alpha: float = 32.0
     dropout: float = 0.0
-    lr: float = 3e-4
+    lr: float = 3e-3
     epochs: int = 1
     """Passes over a round's pairs; more learn them by heart (docs/LOG.md)."""
     batch: int = 4

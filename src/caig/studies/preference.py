@@ -10,8 +10,8 @@ products that no training saw, in worlds that none of this was developed on:
                true CTR on one painting seed and scored on another, so that luck does not count
     and match rate, entropy of settings within a category, distinct-2, KL per description
 
-The default grid fits about 8 hours on 2 cores: 1 validation world and 6 others, 3 learning rates, 5 rounds of 64
-products x 4 candidates: 27 runs of 1,280 pictures, fewer where the bank has them already. The reward model is no
+The default grid fits about 8 hours on 2 cores: 1 validation world and 6 others, 3 learning rates, 3 rounds of 128
+products x 8 candidates: 27 runs of 3,072 pictures, fewer where the bank has them already. The reward model is no
 network: a conditional logit on the shop's own picture statistics and categories, learned from the clicks of one log of
 rendered scenes per world; the guard is another, from the other half of the training products. So the rows say what the
 optimiser makes of a good judge; the embedded reward model is a worse one.
@@ -61,11 +61,11 @@ class Config:
     worlds: int = 6
     first_world: int = 500
     """Seed of the validation world; the others follow."""
-    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+    rates: tuple[float, ...] = (1e-3, 3e-3, 6e-3)
     """Learning rates to choose from, for each row, on the validation world; a single one is taken as it is."""
-    rounds: int = 5
-    products: int = 64
-    """Per round, with 4 candidates each; rows with 2 candidates see twice as many products."""
+    rounds: int = 3
+    products: int = 128
+    """Per round, with 8 candidates each; rows with 2 candidates see four times as many products."""
     tested: int = 150
     """Held-out products, at most."""
     headroom: int = 16
