@@ -275,7 +275,7 @@ def test_lora_learns_alone_and_loads_with_its_base(data: Path, tmp_path: Path):
     assert (folder / "adapter_config.json").is_file() and not (folder / "model.safetensors").exists()
     assert RewardModel.from_pretrained(str(folder)).fingerprint.count("+") == 1
     with pytest.raises(InputError, match="tune: expected a checkpoint under the LoRA, got a fresh one"):
-        steps.trainable(reward.build(toy(data, tmp_path))[0], toy(data, tmp_path, tune="lora", backbone="fresh"))
+        steps.freeze(reward.build(toy(data, tmp_path))[0], toy(data, tmp_path, tune="lora", backbone="fresh"))
 
 
 def test_a_joint_model_exports_and_reads_both_orders(data: Path, tmp_path: Path):

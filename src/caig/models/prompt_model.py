@@ -68,13 +68,17 @@ class PromptModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         ends = torch.tensor(self._ends, device=self.model.device)
         logits = read.logits.index_fill(1, ends, -torch.inf)  # a description holds at least one token
-        tokens = [gumbel_max(logits, generators)]
+        tokens = [self._draw(logits, generators)]
         ended = torch.zeros_like(tokens[0], dtype=torch.bool)
         while len(tokens) < MAX_TOKENS and not ended.all():
             read, _ = append(self.model, read, tokens[-1][:, None])
-            tokens.append(gumbel_max(read.logits, generators))
+            tokens.append(self._draw(read.logits, generators))
             ended |= torch.isin(tokens[-1], ends)
         return torch.stack(tokens, 1)
+
+    def _draw(self, logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Token i64[B] that follows in each row."""
+        return gumbel_max(logits, generators)
 
     def _decode(self, tokens: list[int]) -> str:
         """Text up to the first end token; one that has none was cut by `MAX_TOKENS`."""

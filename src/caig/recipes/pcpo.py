@@ -137,7 +137,7 @@ def run(config: Config) -> Path:
     config = replace(config, **PRESETS[config.preset])
     torch.set_num_threads(config.threads)
     products = read_catalog(config.catalog).products
-    device = str(join_processes(config.device).device)
+    device = str(join_processes(config.device, shards=True).device)
     models = Models(
         background=load_model(config.background_model, "background", device=device),
         reward=load_model(config.reward_model, "reward", device=device),
@@ -164,7 +164,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     for r in range(config.rounds):
         window, clock = shelf.window(r), Clock()
         with clock.measure("seconds_describe"):
-            drafts = store.shared(f"rounds/{r}/drafts", steps.describe, window, policy, config.candidates, r)
+            drafts = steps.write(store, f"rounds/{r}/drafts", window, policy, config.candidates, r)
         with clock.measure("seconds_paint"):
             pictures = store.shared(f"rounds/{r}/pictures", studio.paint, window, drafts, r)
         with clock.measure("seconds_judge"):

@@ -20,6 +20,7 @@ from caig.imaging.canvas import on_white
 from caig.imaging.compositing import flatten, separate
 from caig.models.protocols import RewardModel
 from caig.pipeline import PRODUCT_SIDE, lay_out, read_cutout
+from caig.recipes.processes import is_sharded
 from caig.seeding import seed_for
 from caig.types import Alpha, Description, Pixels, Placement, Product
 
@@ -136,6 +137,12 @@ def describe(products: Sequence[Product], policy: Policy, count: int, r: int | s
     }
 
 
+def write(store: Store, name: str, products: Sequence[Product], policy: Policy, count: int, r: int | str) -> ByProduct:
+    """`describe`, stored: each process its share of the products, or, as a sharded model needs, all of them at once."""
+    make = store.by_all if is_sharded() else store.shared
+    return make(name, describe, products, policy, count, r)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Watched:
     """What was seen of the watched products before a round (or after the last): their ads and the measurements."""
@@ -146,9 +153,10 @@ class Watched:
 
 def watch(store: Store, r: int, policy: Policy, studio: Studio, products: Sequence[Product]) -> Watched:
     """Write, paint and judge the watched products' ads; the seeds are those of every other round."""
-    drafts = store.shared(f"rounds/{r}/watch-drafts", describe, products, policy, WATCHED_ADS, "watch")
+    drafts = write(store, f"rounds/{r}/watch-drafts", products, policy, WATCHED_ADS, "watch")
     pictures = store.shared(f"rounds/{r}/watch-pictures", studio.paint, products, drafts, "watch")
-    found = store.by_one(f"rounds/{r}/watch", _measure, policy, studio, products, drafts, pictures)
+    measured = store.by_all if is_sharded() else store.by_one
+    found = measured(f"rounds/{r}/watch", _measure, policy, studio, products, drafts, pictures)
     return Watched(**found)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -29,8 +30,9 @@ from caig.preference.corruption import corruptions, strangers
 from caig.preference.policy import LOSSES, Pairs, objective
 from caig.recipes.pcpo import Config
 from caig.recipes.pcpo_steps import as_seen
-from caig.recipes.processes import add_gradients, join_processes, own_rows, whole
-from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
+from caig.recipes.processes import add_gradients, is_sharded, join_processes, own_rows, whole
+from caig.recipes.sharding import Shards, clip_gradients, read_to, save_whole, shard_of, shards_of
+from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint
 from caig.seeding import seed_for
 from caig.types import Product
 
@@ -38,7 +40,14 @@ CHECKPOINT_EVERY = 20  # steps
 NEGATIVES = {"corrupted": corruptions, "stranger": strangers}
 
 
-@dataclass(frozen=True, kw_only=True)
+class InUnison(PromptModel):
+    """Writes in all processes the tokens of the main one, so that they go through a sharded model in step."""
+
+    def _draw(self, logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        return broadcast(super()._draw(logits, generators))
+
+
+@dataclass(frozen=True)
 class Policy:
     """The model that is trained, its adapter on, and where what happens to it is told."""
 
@@ -48,13 +57,14 @@ class Policy:
     accelerator: Accelerator
     log: Log
     board: SummaryWriter | None
+    shards: Shards
 
     @classmethod
     def start(cls, config: Config) -> Policy:
         """The model by its name with a fresh adapter, or that of `start_from`, on this process's device."""
-        accelerator = join_processes(config.device)
-        name = config.start_from or config.prompt_model
-        model, processor, _ = load_adapted(name, "prompt", str(accelerator.device))
+        accelerator = join_processes(config.device, shards=True)
+        (device, dtype), name = read_to(accelerator), config.start_from or config.prompt_model
+        model, processor, _ = load_adapted(name, "prompt", device, dtype=dtype)
         if config.start_from:
             train_adapter(model)
         else:
@@ -64,14 +74,14 @@ class Policy:
         main = accelerator.is_main_process
         log = Log(config.out / "log.jsonl", silent=not main)
         board = SummaryWriter(str(config.out / "tensorboard")) if main else None
-        return cls(
-            config=config, model=model.eval(), processor=processor, accelerator=accelerator, log=log, board=board
-        )
+        shards = Shards(model.eval(), accelerator)
+        return cls(config, model, processor, accelerator, log, board, shards)
 
     @property
     def writer(self) -> PromptModel:
         """The model as it writes descriptions now."""
-        return PromptModel(self.model, self.processor, name=self.config.prompt_model)
+        kind = InUnison if is_sharded() else PromptModel
+        return kind(self.model, self.processor, name=self.config.prompt_model)
 
     def tell(self, step: int, **values: Any) -> None:
         """Write to log.jsonl and, what are numbers, to TensorBoard."""
@@ -155,11 +165,11 @@ def update(policy: Policy, round: Round) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         add_gradients(weights, processes)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        clip_gradients(weights)
         optimizer.step()
         policy.tell(r * steps + step + 1, loss=loss.item(), **margins(pairs))
-        if processes.is_main_process and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
-            save_checkpoint(path, state_of(policy, optimizer, step + 1))
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+            save_whole(path, state_of(policy, optimizer, step + 1), processes)
     processes.wait_for_everyone()
     policy.tell((r + 1) * steps, stranger_margin=stranger_margin(policy, round))
 
@@ -277,7 +287,7 @@ def stranger_margin(policy: Policy, round: Round) -> float:
 
 def state_of(policy: Policy, optimizer: torch.optim.Optimizer, step: int) -> dict[str, Any]:
     """What a checkpoint holds: the adapter in full precision, the optimizer, the step."""
-    adapter = {name: value.detach().cpu() for name, value in adapter_weights(policy.model).items()}
+    adapter = {name: value.detach() for name, value in adapter_weights(policy.model).items()}
     return {"adapter": adapter, "optimizer": optimizer.state_dict(), "step": step}
 
 
@@ -285,15 +295,16 @@ def state_of(policy: Policy, optimizer: torch.optim.Optimizer, step: int) -> dic
 def restore(policy: Policy, state: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None) -> int:
     """Put a checkpoint's adapter, and optimizer, in place; returns its step."""
     for name, value in adapter_weights(policy.model).items():
-        value.copy_(state["adapter"][name])
+        value.copy_(shard_of(state["adapter"][name], value))
     if optimizer:
-        optimizer.load_state_dict(state["optimizer"])
+        optimizer.load_state_dict(shards_of(state["optimizer"], list(adapter_weights(policy.model).values())))
     return state["step"]
 
 
 def export(policy: Policy, best: int) -> Path:
     """Write `out/best`: the adapter as it was before round `best` (0: as it began; a fresh one changes nothing)."""
     folder, earlier = policy.config.out / "best", policy.config.start_from
+    policy.shards.join()
     if policy.accelerator.is_main_process:
         state = load_checkpoint(policy.config.out / f"rounds/{best - 1}/update.pt")
         if state:

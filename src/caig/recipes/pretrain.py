@@ -100,23 +100,25 @@ def run(config: Config) -> Path:
     from caig.recipes.pretrain_report import write_report
     from caig.recipes.pretrain_samples import read_sources
     from caig.recipes.processes import add_gradients, join_processes
-    from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
+    from caig.recipes.sharding import Shards, clip_gradients, read_to, save_whole, shards_of
+    from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint
 
     torch.set_num_threads(config.threads)
-    accelerator = join_processes(config.device)
+    accelerator = join_processes(config.device, shards=True)
     sources = read_sources(config.data, "train", config.image, config.catalog)
     held_out = read_sources(config.data, "validation", config.image, config.catalog)
     names = names_of(sources)
     _check(config, sources, held_out, names)
-    model, processor = build(config, sources.captions)
-    model.to(accelerator.device).train()
+    model, processor = build(config, sources.captions, *read_to(accelerator))
+    log, path = Log(config.out / "log.jsonl", silent=not accelerator.is_main_process), config.out / "checkpoint.pt"
+    state, start = load_checkpoint(path), 0
+    if state:
+        model.load_state_dict(state["model"])
+    shards = Shards(model.train(), accelerator)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    log, path = Log(config.out / "log.jsonl", silent=not accelerator.is_main_process), config.out / "checkpoint.pt"
-    start = 0
-    if state := load_checkpoint(path):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+    if state:
+        optimizer.load_state_dict(shards_of(state["optimizer"], trained))
         start = state["step"]
 
     for step in range(start, config.steps):
@@ -126,16 +128,16 @@ def run(config: Config) -> Path:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         add_gradients(trained, accelerator)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        clip_gradients(trained)
         optimizer.step()
         if (step + 1) % 20 == 0:
             log.write(step=step + 1, loss=loss.item())
-        done = (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps
-        if done and accelerator.is_main_process:
-            log.write(step=step + 1, **validation_losses(model, processor, held_out, config))
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+            log.write(step=step + 1, **validation_losses(model, processor, held_out, config, accelerator))
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            save_checkpoint(path, state)
+            save_whole(path, state, accelerator)
 
+    shards.join()
     if accelerator.is_main_process:
         export(config, model, processor)
         write_report(config, config.out / "model", log)
@@ -177,14 +179,15 @@ def draw_step(config: Config, sources: Sources, step: int, rng: Random) -> list[
     return [only_settings(sample) for sample in samples] if brief else samples
 
 
-def build(config: Config, captions: Any) -> tuple[Any, Any]:
-    """The model to train and its processor: `start_from`, or a fresh one that depends on config and captions alone."""
+def build(config: Config, captions: Any, device: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
+    """The model to train and its processor: `start_from`, as `device` and `dtype` say, or a fresh one that depends on
+    config and captions alone."""
     from caig.models.adapters import add_adapter, load_adapted
     from caig.models.mllm import BackboneSize, build_backbone
     from caig.recipes.pretrain_samples import tokenizer_texts
 
     if config.start_from:
-        model, processor, _ = load_adapted(config.start_from, "prompt")
+        model, processor, _ = load_adapted(config.start_from, "prompt", device, dtype=dtype)
     else:
         fields = ("image", "vision_width", "vision_layers", "width", "layers", "initializer", "vocabulary")
         size = BackboneSize(**{name: value for name, value in asdict(config).items() if name in fields})
@@ -220,7 +223,9 @@ def answer_loss(model: Any, processor: Any, samples: Any, accelerator: Any = Non
     return -told.sum() / tokens.sum()
 
 
-def validation_losses(model: Any, processor: Any, held_out: Sources, config: Config) -> dict[str, float]:
+def validation_losses(
+    model: Any, processor: Any, held_out: Sources, config: Config, accelerator: Any = None
+) -> dict[str, float]:
     """Loss in nats a token on validation products, by task; the same prompts every time."""
     import torch
 
@@ -233,7 +238,7 @@ def validation_losses(model: Any, processor: Any, held_out: Sources, config: Con
         count = config.validation_prompts
         samples = draw_samples(held_out, task, family, count, config.answers, photos=photos, rng=rng)
         with torch.no_grad():
-            losses[name] = answer_loss(model, processor, samples).item()
+            losses[name] = answer_loss(model, processor, samples, accelerator).item()
     return losses
 
 

@@ -1,14 +1,15 @@
-"""The processes of `accelerate launch`, each with the whole model, which share the batch of every step.
+"""The processes of `accelerate launch`, which share the batch of every step.
 
 Every process draws the whole batch, from the seeds that one process alone would use, and runs the network on rows of
 its own. What the network says is gathered, so that each computes the loss of the whole batch; gradients go through its
 own rows and are added up. An update is so that of one process up to rounding, whatever a loss compares within a batch.
 (Dropout draws other masks: equal in distribution only.) By hand, since a wrapped model would hide the parts that a
-shared cache and the switch of an adapter need.
+shared cache and the switch of an adapter need. Each process has the whole model, or a share of it (`sharding.py`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import broadcast
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from caig.errors import InputError
 from caig.models.hub import place
@@ -23,23 +25,22 @@ from caig.models.hub import place
 PATIENCE = timedelta(days=2)  # a process that paints more waits for no other; half an hour is torch's default
 
 
-def join_processes(device: str | None = None) -> Accelerator:
+def join_processes(device: str | None = None, *, shards: bool = False) -> Accelerator:
     """This process among those that `accelerate launch` started, or alone, on `device` or a GPU when there is one.
 
-    InputError for a device that this machine lacks, and for a launch that is to shard the model: each has it whole.
+    InputError for a device that this machine lacks, and for a launch that is to shard the model in a way, or in a
+    recipe, in which it can't be; `shards` says that the caller can.
     """
+    _check_launch(shards)
     chosen, _ = place("prompt", device)
     if chosen.startswith("cuda:"):
         torch.cuda.set_device(chosen)
-    accelerator = Accelerator(cpu=chosen == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
-    if accelerator.distributed_type.value not in ("NO", "MULTI_CPU", "MULTI_GPU"):
-        raise InputError(
-            "accelerate launch",
-            expected="data parallelism: NO, MULTI_CPU or MULTI_GPU",
-            got=accelerator.distributed_type.value,
-            next_step="Use configs/data-parallel.yaml; tune an adapter where the whole model does not fit.",
-        )
-    return accelerator
+    return Accelerator(cpu=chosen == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+
+
+def is_sharded() -> bool:
+    """Whether `accelerate launch` is to shard the model. (On CPUs an Accelerator does not say so.)"""
+    return _flag("ACCELERATE_USE_FSDP")
 
 
 def own_rows(accelerator: Accelerator | None, count: int) -> slice:
@@ -70,9 +71,9 @@ def whole(accelerator: Accelerator | None, own: Tensor, count: int) -> Tensor:
 
 
 def add_gradients(weights: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
-    """Sum of the gradients over all processes; nothing to do on one."""
+    """Sum of the gradients over all processes; nothing to do on one, nor for shards, whose sums are there already."""
     if accelerator.num_processes > 1:
-        for weight in weights:
+        for weight in (weight for weight in weights if not isinstance(weight, DTensor)):
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
             weight.grad = accelerator.reduce(gradient, "sum")
 
@@ -93,6 +94,28 @@ def check_shareable(module: nn.Module, accelerator: Accelerator) -> None:
             got=str(accelerator.num_processes),
             next_step="Start one, or tune the language model only.",
         )
+
+
+def _check_launch(shards: bool) -> None:
+    """InputError for a launch that would shard in another way than FSDP2, or that this recipe can't."""
+    version = os.environ.get("FSDP_VERSION", "1")
+    if _flag("ACCELERATE_USE_DEEPSPEED") or _flag("ACCELERATE_USE_MEGATRON_LM"):
+        got, hint = (
+            "DeepSpeed or Megatron",
+            "Use configs/fsdp.yaml: like ZeRO-3 it shards weights, gradients and optimizer.",
+        )
+    elif is_sharded() and not shards:
+        got, hint = "FSDP", "Use configs/data-parallel.yaml: the models of this recipe fit each process."
+    elif is_sharded() and version != "2":
+        got, hint = f"FSDP {version}", "Use configs/fsdp.yaml, or set fsdp_version: 2."
+    else:
+        return
+    kinds = "data parallelism or FSDP 2" if shards else "data parallelism"
+    raise InputError("accelerate launch", expected=kinds, got=got, next_step=hint)
+
+
+def _flag(name: str) -> bool:
+    return os.environ.get(name, "false").lower() == "true"
 
 
 def _share(rank: int, processes: int, count: int) -> tuple[int, int]:

@@ -45,6 +45,13 @@ class Store:
         self.accelerator.wait_for_everyone()
         return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
 
+    def by_all(self, name: str, make: Callable[..., Any], *arguments: Any) -> Any:
+        """`once`, made by all processes at the same time, since what they share works in no other way."""
+        found = (self.folder / f"{name}.json").is_file()
+        self.accelerator.wait_for_everyone()  # all have looked before anyone writes
+        made = None if found else make(*arguments)
+        return self.by_one(name, lambda: made)
+
     def shared(self, name: str, make: Callable[..., Any], items: Sequence[Any], *arguments: Any) -> dict[str, Any]:
         """`make(items, *arguments)`, a mapping with an entry per item, each process making its share of the items."""
         rank, count = self.accelerator.process_index, self.accelerator.num_processes

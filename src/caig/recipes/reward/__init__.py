@@ -121,22 +121,26 @@ def run(config: Config) -> Path:
     from caig.recipes.processes import add_gradients, check_shareable, join_processes
     from caig.recipes.reward.report import export
     from caig.recipes.reward.samples import draw_batch, read_samples
-    from caig.recipes.reward.steps import Eyes, losses, trainable
-    from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
+    from caig.recipes.reward.steps import Eyes, freeze, losses, trainable
+    from caig.recipes.sharding import Shards, clip_gradients, save_whole, shards_of
+    from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint
 
     torch.set_num_threads(config.threads)
-    accelerator = join_processes(config.device)
+    accelerator = join_processes(config.device, shards=True)
     network, processor, side = build(config)
     samples = read_samples(config, side)
-    groups = trainable(network, config)
-    learning = [parameter for group in groups for parameter in group["params"]]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    freeze(network, config)
     log, path = Log(config.out / "log.jsonl", silent=not accelerator.is_main_process), config.out / "checkpoint.pt"
     start, seconds, started = 0, 0.0, time.monotonic()
     if state := load_checkpoint(path):
         network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
         start, seconds = state["step"], state["seconds"]
+    shards = Shards(network.backbone, accelerator)
+    groups = trainable(network.to(accelerator.device), config)
+    learning = [parameter for group in groups for parameter in group["params"]]
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    if state:
+        optimizer.load_state_dict(shards_of(state["optimizer"], learning))
     eyes = Eyes(network, processor, config, accelerator)
     if config.tune == "full":
         check_shareable(network, accelerator)
@@ -150,16 +154,16 @@ def run(config: Config) -> Path:
         optimizer.zero_grad(set_to_none=True)
         (config.pair_weight * pairs + config.point_weight * points).backward()
         add_gradients(learning, accelerator)
-        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        clip_gradients(learning)
         optimizer.step()
         if (step + 1) % 20 == 0:
             log.write(step=step + 1, pair_loss=pairs.item(), point_loss=points.item())
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
             log.write(step=step + 1, validation_loss=validation_loss(network, eyes, samples.validation, config))
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            if accelerator.is_main_process:
-                save_checkpoint(path, {**state, "seconds": seconds + time.monotonic() - started})
+            save_whole(path, {**state, "seconds": seconds + time.monotonic() - started}, accelerator)
 
+    shards.join()
     if accelerator.is_main_process:
         export(config, network, processor, samples, seconds=seconds + time.monotonic() - started)
     accelerator.wait_for_everyone()
@@ -179,8 +183,10 @@ def build(config: Config) -> tuple[Any, Any, int]:
     from caig.recipes.processes import join_processes
     from caig.recipes.reward.samples import SIZE, tokenizer_texts
     from caig.recipes.reward.tower import train_tower
+    from caig.recipes.sharding import read_to
 
-    device = str(join_processes(config.device).device)
+    accelerator = join_processes(config.device, shards=True)
+    device = str(accelerator.device) if config.backbone == "fresh" else read_to(accelerator)[0]
     if config.heads == "kept":
         return _going_on(config, device)
     if config.backbone == "fresh":

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LORA_RANK, LORA_ALPHA = 128, 256  # of the paper
 
 
-def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
-    """Freeze what `config.tune` leaves alone; the optimizer's groups of what learns, backbone and heads."""
+def freeze(network: RewardNetwork, config: Config) -> None:
+    """Freeze what `config.tune` leaves alone; puts the LoRA in, if it is not there yet."""
     backbone = network.backbone
     adapted = bool(getattr(backbone, "peft_config", None))
     if adapted and config.tune != "lora":
@@ -47,7 +47,11 @@ def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
     if config.tune == "language":
         backbone.requires_grad_(False)
         backbone.model.language_model.requires_grad_(True)
-    own = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+
+
+def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
+    """The optimizer's groups of what learns, backbone and heads."""
+    own = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
     new = [*network.heads.parameters(), network.log_slope]
     return [{"params": own, "initial_lr": config.lr}, {"params": new, "initial_lr": config.head_lr}]
 

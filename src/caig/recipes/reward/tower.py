@@ -65,7 +65,7 @@ def train_tower(config: Config, network: RewardNetwork, processor: Any, side: in
 
     A LeViT normalises over the batch, so its batch cannot be shared: of several processes each trains the whole.
     """
-    accelerator, path = join_processes(config.device), config.out / "tower.pt"
+    accelerator, path = join_processes(config.device, shards=True), config.out / "tower.pt"
     log = Log(config.out / "tower.jsonl", silent=not accelerator.is_main_process)
     learning = learner(config, network)
     optimizer = torch.optim.AdamW(learning.parameters(), lr=LR, weight_decay=config.weight_decay)
