@@ -15,12 +15,14 @@ from torch.multiprocessing import start_processes
 from torch.optim import AdamW
 
 
-def in_two(function: Callable[..., Any], *arguments: Any) -> None:
+def in_two(function: Callable[..., Any], *arguments: Any, shards: bool = False) -> None:
     """Run `function` in two fresh processes; forked ones would inherit the threads of earlier tests."""
     with tempfile.TemporaryDirectory() as folder:
         rendezvous = {"accelerate_debug_rdv_file": f"{folder}/rendezvous", "gloo_socket_ifname": "lo"}
         where = {"world_size": 2, "master_addr": "127.0.0.1", "master_port": "29500"}
-        with patch_environment(**where, **rendezvous, accelerate_use_cpu="yes", accelerate_mixed_precision="no"):
+        kind = {"accelerate_use_fsdp": "true", "fsdp_version": "2"} if shards else {}
+        kind |= {"accelerate_use_cpu": "yes", "accelerate_mixed_precision": "no"}
+        with patch_environment(**where, **rendezvous, **kind):
             start_processes(PrepareForLaunch(function, debug=True), args=arguments, nprocs=2, start_method="spawn")
 
 
@@ -53,6 +55,26 @@ def train(recipe: str, config: Any) -> None:
         torch.optim.AdamW = AdamW
 
 
+def cut_after(steps: int, recipe: str, config: Any) -> None:
+    """`train` until the loss of step `steps`, counted from 0 and from where it goes on, is asked for."""
+    from caig.recipes import processes
+
+    def add_gradients(*arguments: Any) -> None:
+        nonlocal steps
+        steps -= 1
+        if steps < 0:
+            raise KeyboardInterrupt
+        plain(*arguments)
+
+    plain, processes.add_gradients = processes.add_gradients, add_gradients
+    try:
+        train(recipe, config)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        processes.add_gradients = plain
+
+
 def tune(base: Path, out: Path, shelf: Path) -> None:
     """Optimise preferences at toy size, as `train` does; writes each process's last adapter beside `out`."""
     from caig.recipes import pcpo, pcpo_update
@@ -70,3 +92,47 @@ def tune(base: Path, out: Path, shelf: Path) -> None:
         pcpo.optimise(toy(base, out, rounds=2, products=5, batch=3), write_shelf(shelf), models())
     finally:
         pcpo_update.export, torch.optim.AdamW = plain, AdamW
+
+
+def cut_and_join(out: Path) -> None:
+    """Cut a small model up, one layer's weights frozen but for an adapter's; write what each process holds of each
+    weight, the whole model as checkpoints have it, the gradients' norm before and after clipping, and the model joined
+    again."""
+    from caig.models.adapters import add_adapter
+    from caig.models.mllm import build_backbone, core
+    from caig.recipes.processes import join_processes
+    from caig.recipes.sharding import Shards, clip_gradients, gathered
+    from tests.recipes.pcpo_toys import TEXTS, TINY
+
+    accelerator = join_processes("cpu", shards=True)
+    model, _ = build_backbone(TEXTS, seed=0, size=TINY)
+    add_adapter(model, rank=3, alpha=6, dropout=0.0, base="embedded", seed=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    shards = Shards(model, accelerator)
+    held = {name: getattr(weight, "_local_tensor", weight).numel() for name, weight in model.named_parameters()}
+    whole = gathered(model.state_dict(), accelerator)
+    table = model.get_input_embeddings().weight.requires_grad_(True)
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight) if weight.requires_grad else None
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    clip_gradients(learning)
+    scale = table.grad.flatten()[0].item()
+    shards.join()
+    kinds = {type(layer).__name__ for layer in core(model).language_model.layers}
+    joined = model.state_dict() if accelerator.is_main_process else {}
+    found = {"before": before, "held": held, "whole": whole, "scale": scale, "joined": joined, "kinds": kinds}
+    torch.save(found, out / f"{accelerator.process_index}.pt")
+
+
+def speak(out: Path) -> None:
+    """Two processes draw from other logits; write what each then says."""
+    from caig.models.prompt_model import PromptModel
+    from caig.recipes.pcpo_update import InUnison
+    from caig.recipes.processes import join_processes
+
+    accelerator = join_processes("cpu", shards=True)
+    rank = accelerator.process_index
+    logits = torch.full((2, 5), -1e9).index_fill(1, torch.tensor([1 + rank]), 0.0)
+    generators = [torch.Generator().manual_seed(k) for k in range(2)]
+    alone, together = (object.__new__(kind)._draw(logits, generators) for kind in (PromptModel, InUnison))
+    torch.save({"alone": alone, "together": together}, out / f"{rank}.pt")

@@ -71,11 +71,17 @@ def whole(accelerator: Accelerator | None, own: Tensor, count: int) -> Tensor:
 
 
 def add_gradients(weights: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
-    """Sum of the gradients over all processes; nothing to do on one, nor for shards, whose sums are there already."""
+    """Sum of the gradients over all processes; nothing to do on one, nor for shards, whose sums are there already.
+
+    A weight that has no gradient in any process is left without, as on one: an optimizer passes it over.
+    """
     if accelerator.num_processes > 1:
-        for weight in (weight for weight in weights if not isinstance(weight, DTensor)):
-            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            weight.grad = accelerator.reduce(gradient, "sum")
+        whole = [weight for weight in weights if not isinstance(weight, DTensor)]
+        counts = torch.tensor([float(weight.grad is not None) for weight in whole], device=accelerator.device)
+        for weight, count in zip(whole, accelerator.reduce(counts, "sum").tolist(), strict=True):
+            if count:
+                gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                weight.grad = accelerator.reduce(gradient, "sum")
 
 
 def copy_first(module: nn.Module, accelerator: Accelerator) -> None:
