@@ -78,12 +78,13 @@ def cut_after(steps: int, recipe: str, config: Any) -> None:
 def tune(base: Path, out: Path, shelf: Path) -> None:
     """Optimise preferences at toy size, as `train` does; writes each process's last adapter beside `out`."""
     from caig.recipes import pcpo, pcpo_update
+    from caig.recipes.sharding import gathered
     from tests.recipes.pcpo_toys import models, toy, write_shelf
 
     plain = pcpo_update.export
 
     def export(policy: Any, best: int) -> Path:
-        mine = {name: value.detach() for name, value in pcpo_update.adapter_weights(policy.model).items()}
+        mine = gathered(pcpo_update.adapter_weights(policy.model), policy.accelerator)
         torch.save(mine, out.parent / f"{out.name}-{policy.accelerator.process_index}.pt")
         return plain(policy, best)
 
@@ -96,10 +97,12 @@ def tune(base: Path, out: Path, shelf: Path) -> None:
 
 def cut_and_join(out: Path) -> None:
     """Cut a small model up, one layer's weights frozen but for an adapter's; write what each process holds of each
-    weight, the whole model as checkpoints have it, the gradients' norm before and after clipping, and the model joined
-    again."""
+    weight, the whole model as checkpoints have it, a gradient of ones after clipping, the model joined again, and what
+    the two say who draw from other logits."""
     from caig.models.adapters import add_adapter
     from caig.models.mllm import build_backbone, core
+    from caig.models.prompt_model import PromptModel
+    from caig.recipes.pcpo_update import InUnison
     from caig.recipes.processes import join_processes
     from caig.recipes.sharding import Shards, clip_gradients, gathered
     from tests.recipes.pcpo_toys import TEXTS, TINY
@@ -120,19 +123,16 @@ def cut_and_join(out: Path) -> None:
     shards.join()
     kinds = {type(layer).__name__ for layer in core(model).language_model.layers}
     joined = model.state_dict() if accelerator.is_main_process else {}
-    found = {"before": before, "held": held, "whole": whole, "scale": scale, "joined": joined, "kinds": kinds}
+    logits = torch.full((2, 5), -1e9).index_fill(1, torch.tensor([1 + accelerator.process_index]), 0.0)
+    draws = [torch.Generator().manual_seed(k) for k in range(2)]
+    said = [object.__new__(kind)._draw(logits, draws) for kind in (PromptModel, InUnison)]
+    found = {
+        "said": said,
+        "before": before,
+        "held": held,
+        "whole": whole,
+        "scale": scale,
+        "joined": joined,
+        "kinds": kinds,
+    }
     torch.save(found, out / f"{accelerator.process_index}.pt")
-
-
-def speak(out: Path) -> None:
-    """Two processes draw from other logits; write what each then says."""
-    from caig.models.prompt_model import PromptModel
-    from caig.recipes.pcpo_update import InUnison
-    from caig.recipes.processes import join_processes
-
-    accelerator = join_processes("cpu", shards=True)
-    rank = accelerator.process_index
-    logits = torch.full((2, 5), -1e9).index_fill(1, torch.tensor([1 + rank]), 0.0)
-    generators = [torch.Generator().manual_seed(k) for k in range(2)]
-    alone, together = (object.__new__(kind)._draw(logits, generators) for kind in (PromptModel, InUnison))
-    torch.save({"alone": alone, "together": together}, out / f"{rank}.pt")

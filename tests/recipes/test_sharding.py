@@ -23,7 +23,7 @@ from caig.recipes.processes import join_processes
 from tests.project import ROOT
 from tests.recipes import test_pretrain as prompts
 from tests.recipes import test_reward as rewards
-from tests.recipes.launching import cut_after, cut_and_join, in_two, speak, train, tune
+from tests.recipes.launching import cut_after, cut_and_join, in_two, train, tune
 from tests.recipes.pcpo_toys import write_prompt_model, write_shelf
 from tests.recipes.test_processes import assert_same, largest_gap
 
@@ -63,14 +63,11 @@ def test_each_process_holds_a_share_and_what_is_written_is_whole(tmp_path: Path)
     assert all(second["whole"][name] is None for name in cut), "one copy on a machine is enough"
     assert first["kinds"] == {"LlamaDecoderLayer"} and second["kinds"] == {"FSDPLlamaDecoderLayer"}
     learning = sum(sizes[name] for name in sizes if "lora_" in name or "embed_tokens" in name)
+    assert [[row.tolist() for row in found["said"]] for found in (first, second)] == [
+        [[1, 1], [1, 1]],
+        [[2, 2], [1, 1]],
+    ]
     assert first["scale"] == second["scale"] == pytest.approx(learning**-0.5, rel=1e-4)
-
-
-def test_a_sharded_model_says_what_its_main_process_says(tmp_path: Path) -> None:
-    in_two(speak, tmp_path, shards=True)
-    first, second = (torch.load(tmp_path / f"{k}.pt", weights_only=True) for k in (0, 1))
-    assert first["alone"].tolist() == [1, 1] and second["alone"].tolist() == [2, 2]
-    assert first["together"].tolist() == second["together"].tolist() == [1, 1]
 
 
 def test_prompt(data: Path, tmp_path: Path) -> None:
