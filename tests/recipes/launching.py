@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -136,3 +136,41 @@ def cut_and_join(out: Path) -> None:
         "kinds": kinds,
     }
     torch.save(found, out / f"{accelerator.process_index}.pt")
+
+
+def step_in_shards(folders: Mapping[str, Path], out: Path) -> None:
+    """A step of each checkpoint, whole in each process with all rows and in shards with own rows; write the largest gap
+    between gradients over the largest gradient, and the same of logits after joining."""
+    from caig.models.mllm import answer_log_probs, encode_training, load_mllm
+    from caig.recipes.processes import add_gradients, join_processes, own_rows, whole
+    from caig.recipes.sharding import Shards, gathered
+    from caig.testing import sample_product
+
+    accelerator, image, found = join_processes("cpu", shards=True), sample_product().image, {}
+
+    def told(model: Any, processor: Any, shared: Any) -> torch.Tensor:
+        rows = own_rows(shared, 2)
+        texts, answers = ["mug", "a navy mug for coffee"][rows], [["wooden desk", "sea"], ["soft light", "beach"]][rows]
+        b = encode_training(processor, texts, [image, image[:90]][rows], answers)
+        own = answer_log_probs(model, b.inputs, b.answers, b.mask, b.repeats).sum(1).view(-1, 2)
+        return whole(shared, own, 2)
+
+    for name, folder in folders.items():
+        for checkpointing in (False, True):
+            plain, cut = (load_mllm(folder, "cpu", checkpointing=checkpointing)[0].train() for _ in range(2))
+            processor = load_mllm(folder, "cpu")[1]
+            shards = Shards(cut, accelerator)
+            told(plain, processor, None).square().mean().backward()
+            told(cut, processor, accelerator).square().mean().backward()
+            add_gradients(cut.parameters(), accelerator)
+            gradients = gathered({k: v.grad for k, v in cut.named_parameters()}, accelerator)
+            shards.join()
+            if accelerator.is_main_process:
+                pairs = [(v.grad, gradients[k]) for k, v in plain.named_parameters() if v.grad is not None]
+                most = max(one.abs().max() for one, _ in pairs)
+                gap = max((one - two).abs().max() for one, two in pairs) / most
+                with torch.no_grad():
+                    joined = (told(plain, processor, None) - told(cut, processor, None)).abs().max()
+                found[f"{name}, {'checkpointing' if checkpointing else 'cache'}"] = (gap.item(), joined.item())
+    if accelerator.is_main_process:
+        torch.save(found, out)

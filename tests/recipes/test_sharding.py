@@ -20,6 +20,7 @@ from torch import Tensor
 from caig.errors import InputError
 from caig.recipes import background, pretrain
 from caig.recipes.processes import join_processes
+from tests.models.architectures import ARCHITECTURES, write
 from tests.project import ROOT
 from tests.recipes import test_pretrain as prompts
 from tests.recipes import test_reward as rewards
@@ -138,6 +139,18 @@ def test_pcpo(tmp_path: Path) -> None:
     assert (tmp_path / "two/rounds/0/pictures-2-of-2.json").is_file()
     exported = [load_file(tmp_path / k / "best/adapter_model.safetensors") for k in ("one", "two")]
     assert_close(*exported)
+
+
+@pytest.mark.slow
+def test_architectures(tmp_path: Path) -> None:
+    """Gradients of one step, and the joined model, of every architecture that loads by name."""
+    folders = {name: write(name, tmp_path / name) for name in ARCHITECTURES}
+    in_two(step_in_shards, folders, tmp_path / "found.pt", shards=True)
+    found = torch.load(tmp_path / "found.pt", weights_only=True)
+    assert len(found) == 2 * len(ARCHITECTURES)
+    for name, (gap, joined) in found.items():
+        print(f"{name}: gradients required within 1e-4 of the largest; measured {gap:.1e}")
+        assert gap < 1e-4 and joined == 0
 
 
 @pytest.mark.parametrize(
