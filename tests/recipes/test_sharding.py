@@ -24,7 +24,7 @@ from tests.models.architectures import ARCHITECTURES, write
 from tests.project import ROOT
 from tests.recipes import test_pretrain as prompts
 from tests.recipes import test_reward as rewards
-from tests.recipes.launching import cut_after, cut_and_join, in_two, train, tune
+from tests.recipes.launching import cut_after, cut_and_join, in_two, step_in_shards, train, tune
 from tests.recipes.pcpo_toys import write_prompt_model, write_shelf
 from tests.recipes.test_processes import assert_same, largest_gap
 
