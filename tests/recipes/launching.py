@@ -55,24 +55,25 @@ def train(recipe: str, config: Any) -> None:
         torch.optim.AdamW = AdamW
 
 
-def cut_after(steps: int, recipe: str, config: Any) -> None:
-    """`train` until the loss of step `steps`, counted from 0 and from where it goes on, is asked for."""
-    from caig.recipes import processes
+def cut_after(steps: int, module: str, run: Callable[..., Any], *arguments: Any) -> None:
+    """`run` until the gradients of step `steps`, counted from 0 and from where it goes on, are to be added up in
+    `module`, by name."""
+    room: Any = importlib.import_module(module)
 
-    def add_gradients(*arguments: Any) -> None:
+    def add_gradients(*gradients: Any) -> None:
         nonlocal steps
         steps -= 1
         if steps < 0:
             raise KeyboardInterrupt
-        plain(*arguments)
+        plain(*gradients)
 
-    plain, processes.add_gradients = processes.add_gradients, add_gradients
+    plain, room.add_gradients = room.add_gradients, add_gradients
     try:
-        train(recipe, config)
+        run(*arguments)
     except KeyboardInterrupt:
         pass
     finally:
-        processes.add_gradients = plain
+        room.add_gradients = plain
 
 
 def tune(base: Path, out: Path, shelf: Path) -> None:

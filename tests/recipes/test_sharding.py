@@ -20,6 +20,7 @@ from torch import Tensor
 from caig.errors import InputError
 from caig.recipes import background, pretrain
 from caig.recipes.processes import join_processes
+from caig.recipes.training import load_checkpoint
 from tests.models.architectures import ARCHITECTURES, write
 from tests.project import ROOT
 from tests.recipes import test_pretrain as prompts
@@ -28,6 +29,7 @@ from tests.recipes.launching import cut_after, cut_and_join, in_two, step_in_sha
 from tests.recipes.pcpo_toys import write_prompt_model, write_shelf
 from tests.recipes.test_processes import assert_same, largest_gap
 
+PROCESSES = "caig.recipes.processes"
 WITHIN = 1e-5  # weights, which are below 10
 data = prompts.data
 clicks = rewards.data
@@ -75,7 +77,7 @@ def test_prompt(data: Path, tmp_path: Path) -> None:
     """Every kind of step, two steps of them by one process, which goes on where two with a share each were cut."""
     config = prompts.toy(data, tmp_path / "one", batch=3, answers=1, layers=2)
     train("pretrain", config)
-    in_two(cut_after, 3, "pretrain", replace(config, out=tmp_path / "two"), shards=True)
+    in_two(cut_after, 3, PROCESSES, train, "pretrain", replace(config, out=tmp_path / "two"), shards=True)
     assert torch.load(tmp_path / "two/checkpoint.pt", weights_only=True)["step"] == 2
     train("pretrain", replace(config, out=tmp_path / "two"))
     assert_same(tmp_path / "one", tmp_path / "two")
@@ -90,8 +92,8 @@ def test_prompt_resumed_in_shards(data: Path, tmp_path: Path, lora_rank: int) ->
     config = prompts.toy(data, tmp_path / "one", batch=3, layers=2, steps=8, **adapter)
     train("pretrain", config)
     two = replace(config, out=tmp_path / "two")
-    cut_after(3, "pretrain", two)
-    in_two(cut_after, 3, "pretrain", two, shards=True)
+    cut_after(3, PROCESSES, train, "pretrain", two)
+    in_two(cut_after, 3, PROCESSES, train, "pretrain", two, shards=True)
     assert torch.load(tmp_path / "two/checkpoint.pt", weights_only=True)["step"] == 4
     in_two(train, "pretrain", two, shards=True)
     assert_same(tmp_path / "one", tmp_path / "two")
@@ -117,7 +119,7 @@ def test_prompt_by_the_command(data: Path, tmp_path: Path) -> None:
 def test_reward(clicks: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     config = rewards.toy(clicks, tmp_path / "one", pictures=3, steps=6, **change)
     train("reward", config)
-    in_two(cut_after, 5, "reward", replace(config, out=tmp_path / "two"), shards=True)
+    in_two(cut_after, 5, PROCESSES, train, "reward", replace(config, out=tmp_path / "two"), shards=True)
     in_two(train, "reward", replace(config, out=tmp_path / "two"), shards=True)
     assert_same(tmp_path / "one", tmp_path / "two")
     assert_close(rewards.weights(tmp_path / "one"), rewards.weights(tmp_path / "two"))
@@ -127,18 +129,23 @@ def test_reward(clicks: Path, tmp_path: Path, change: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_pcpo(tmp_path: Path) -> None:
-    """Descriptions, log and adapters are those of one process; painting is shared."""
-    base = write_prompt_model(tmp_path / "base")
-    write_shelf(tmp_path / "shelf")
-    tune(base, tmp_path / "one", tmp_path / "shelf")
-    in_two(tune, base, tmp_path / "two", tmp_path / "shelf", shards=True)
+    """Descriptions, log and adapters are those of one process; cut in the second round, bit for bit of the uncut one."""
+    base, shelf = write_prompt_model(tmp_path / "base"), tmp_path / "shelf"
+    write_shelf(shelf)
+    tune(base, tmp_path / "one", shelf)
+    in_two(tune, base, tmp_path / "two", shelf, shards=True)
     assert_same(tmp_path / "one", tmp_path / "two")
     for r in (0, 1):
         drafts = [json.loads((tmp_path / k / f"rounds/{r}/drafts.json").read_text()) for k in ("one", "two")]
         assert drafts[0] == drafts[1]
-    assert (tmp_path / "two/rounds/0/pictures-2-of-2.json").is_file()
-    exported = [load_file(tmp_path / k / "best/adapter_model.safetensors") for k in ("one", "two")]
-    assert_close(*exported)
+    assert (tmp_path / "two/rounds/0/pictures-2-of-2.json").is_file(), "painting is shared"
+    in_two(cut_after, 5, "caig.recipes.pcpo_update", tune, base, tmp_path / "three", shelf, shards=True)
+    assert not (tmp_path / "three/rounds/1/update.pt").exists()
+    in_two(tune, base, tmp_path / "three", shelf, shards=True)
+    one, two, three = (load_checkpoint(tmp_path / k / "rounds/1/update.pt") or {} for k in ("one", "two", "three"))
+    assert_close(one["adapter"], two["adapter"])
+    assert largest_gap(two["adapter"], three["adapter"]) == 0
+    assert (tmp_path / "three/best/adapter_model.safetensors").is_file()
 
 
 @pytest.mark.slow

@@ -20,6 +20,10 @@ def test_a_step_is_made_once_and_reads_as_json(store: Store):
     assert store.by_one("a/b", lambda: 1 / 0) == [1, 2]
 
 
+def test_a_step_of_all_is_made_once(store: Store):
+    assert [store.by_all("e", make, 4) for make in (lambda x: x + 1, lambda x: 1 / 0)] == [5, 5]
+
+
 def test_a_step_that_fails_leaves_nothing(store: Store, tmp_path: Path):
     with pytest.raises(ZeroDivisionError):
         store.once("c", lambda: 1 / 0)
