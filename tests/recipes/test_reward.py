@@ -212,7 +212,7 @@ def sequences(data: Path, out: Path, **fields) -> tuple:
 def test_a_blank_picture_is_grey_to_the_model(data: Path, tmp_path: Path):
     network, eyes, batch, _ = sequences(data, tmp_path, without=("image",))
     (utility,) = eyes.ask(network, ["mug"] * 2, [[batch.pictures[0]], [batch.pictures[1]]])
-    assert torch.equal(utility[0], utility[1])
+    assert utility[0].tolist() == pytest.approx(utility[1].tolist(), abs=1e-6), "rows of a batch may round differently"
 
 
 def test_pictures_that_were_seen_once_read_the_same(data: Path, tmp_path: Path):
