@@ -129,7 +129,7 @@ def test_reward(clicks: Path, tmp_path: Path, change: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_pcpo(tmp_path: Path) -> None:
-    """Descriptions, log and adapters are those of one process; cut in the second round, to the bit those of the uncut."""
+    """Descriptions, log and adapters are those of one process; cut in the second round, exactly the uncut ones."""
     base, shelf = write_prompt_model(tmp_path / "base"), tmp_path / "shelf"
     write_shelf(shelf)
     tune(base, tmp_path / "one", shelf)

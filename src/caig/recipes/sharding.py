@@ -22,10 +22,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, share_comm_ctx
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from caig.models.hub import Dtype, place
-from caig.models.mllm import core
+from caig.models.mllm import core, decoder_layers
 from caig.recipes.processes import is_sharded
 from caig.recipes.training import save_checkpoint
 
@@ -36,9 +35,8 @@ class Shards:
     def __init__(self, model: Any, accelerator: Accelerator) -> None:
         self.core, self.accelerator, self.shell = core(model), accelerator, None
         if is_sharded():
-            decoder = self.core.get_decoder()
-            layers = [layer for layer in decoder.modules() if isinstance(layer, GradientCheckpointingLayer)]
-            self.shell = _hollow(decoder, layers)
+            layers = decoder_layers(model)
+            self.shell = _hollow(self.core.get_decoder(), layers)
             _cut(layers, accelerator)
         model.to(accelerator.device)
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from caig.models.mllm.encoding import IGNORED
 
@@ -178,6 +179,11 @@ def core(model: Any) -> Any:
     """The network under a language model head, and under peft's wrapper where there is one."""
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
     return whole.model
+
+
+def decoder_layers(model: Any) -> list[Any]:
+    """The layers of the language model, in order."""
+    return [part for part in core(model).get_decoder().modules() if isinstance(part, GradientCheckpointingLayer)]
 
 
 def _joined_logits(model: Any, inputs: Any, answers: Tensor, mask: Tensor) -> Tensor:
