@@ -1,4 +1,4 @@
-"""Two CPU processes as `accelerate launch --num_processes 2 --cpu` starts them, and what tests let them do."""
+"""Two CPU processes as `accelerate launch` starts them, and what tests let them do."""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ def test_prompt_by_the_command(data: Path, tmp_path: Path) -> None:
     pretrain.run(config)
     options = {k: v for k, v in vars(config).items() if v != getattr(pretrain.Config(out=Path()), k) and k != "out"}
     words = [w for k, v in options.items() for w in (f"--{k.replace('_', '-')}", str(v))]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu", "-m", "caig"]
+    configured = ["--config_file", "configs/data-parallel-cpu.yaml"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *configured, "-m", "caig"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launch, "train", "prompt", *words, "--out", str(tmp_path / "two")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
