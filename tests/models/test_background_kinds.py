@@ -16,7 +16,7 @@ import torch
 from diffusers import StableDiffusionXLControlNetInpaintPipeline, UNet2DConditionModel
 from PIL import Image
 
-from caig.errors import CheckpointError
+from caig.errors import CheckpointError, InputError
 from caig.models import hub, registry
 from caig.models.background_loading import read_composition
 from caig.models.background_model import BackgroundModel, Frame
@@ -341,6 +341,12 @@ def test_from_noise_a_model_paints_without_its_plates(sd: Path, tmp_path: Path) 
     assert np.array_equal(alone, expected) and not np.array_equal(
         alone, plated.paint(CANVAS, [described()], seeds=[5])[0]
     )
+
+
+def test_without_a_compiler_compile_is_told(sd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match="--compile: expected a C.. compiler, got no no-such-compiler. Install one"):
+        BackgroundModel.from_pretrained(str(sd), compile=True)
 
 
 @pytest.mark.slow

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -27,7 +30,7 @@ from diffusers import (
 from diffusers.utils.logging import disable_progress_bar
 from safetensors import SafetensorError
 
-from caig.errors import CheckpointError
+from caig.errors import CheckpointError, InputError
 from caig.models.hub import HUB_NAME, RECIPE, fetch, fingerprint
 from caig.models.weights import check_weights
 
@@ -105,6 +108,16 @@ def load_pipeline(folder: Path, device: str, dtype: torch.dtype, name: str) -> t
         ) from None
     settle(pipeline, device, dtype)
     return pipeline, composition.sampling, _fingerprint(folder, folders)
+
+
+def compile_parts(pipeline: Any) -> None:
+    """Have UNet and ControlNet compiled at their first pass (torch.compile); InputError where no C++ compiler is."""
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        hint = "Install one and name it in CXX, or leave --compile out."
+        raise InputError("--compile", expected="a C++ compiler", got=f"no {compiler}", next_step=hint)
+    for part in (pipeline.unet, pipeline.controlnet):
+        part.compile()
 
 
 def locate(part: str, folder: Path) -> Path:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caig.errors import InputError
-from caig.models.background_loading import Sampling, load_pipeline
+from caig.models.background_loading import Sampling, compile_parts, load_pipeline
 from caig.models.background_parts import enlarge_latents
 from caig.models.background_text import Words, encode_texts
 from caig.models.calming import calm, calm_weight
@@ -97,14 +97,13 @@ class BackgroundModel:
         """Load a checkpoint by name (see `caig.models.hub`): fp32 on CPU, fp16 on GPU, unless told otherwise.
 
         `compile` compiles UNet and ControlNet at the first picture of each size: worth its minutes for many pictures.
-        Raises CheckpointError for a broken checkpoint, InputError for an impossible device.
+        Raises CheckpointError for a broken checkpoint, InputError for an impossible device and for no compiler.
         """
         device, dtype = place("background", device, dtype)
         folder = resolve(name, "background")
         pipeline, sampling, fingerprint = load_pipeline(folder, device, getattr(torch, dtype), name)
         if compile:
-            for part in (pipeline.unet, pipeline.controlnet):
-                part.compile()
+            compile_parts(pipeline)
         model = cls(pipeline, sampling, name=name, plates=PlateBank.read(folder))
         model.fingerprint = fingerprint
         return model

@@ -72,6 +72,8 @@ class Config:
     """Of the adapter."""
     alpha: float = 32.0
     dropout: float = 0.0
+    checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     lr: float = 3e-3
     epochs: int = 1
     """Passes over a round's pairs; more learn them by heart (docs/LOG.md)."""

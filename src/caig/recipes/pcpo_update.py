@@ -64,7 +64,7 @@ class Policy:
         """The model by its name with a fresh adapter, or that of `start_from`, on this process's device."""
         accelerator = join_processes(config.device, shards=True)
         (device, dtype), name = read_to(accelerator), config.start_from or config.prompt_model
-        model, processor, _ = load_adapted(name, "prompt", device, dtype=dtype)
+        model, processor, _ = load_adapted(name, "prompt", device, dtype=dtype, checkpointing=config.checkpointing)
         if config.start_from:
             train_adapter(model)
         else:

@@ -38,6 +38,8 @@ class Config:
     """Name of the image-text checkpoint to go on from; empty: a small one from nothing, of the sizes below."""
     lora_rank: int = 0
     """Train a low-rank adapter of this rank on the language model; 0: train every weight."""
+    checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     steps: int = 3000
     picture_steps: int = 400
     """First steps, in which pictures learn to lie near their words; 0 for a checkpoint that knows pictures."""
@@ -196,6 +198,8 @@ def build(config: Config, captions: Any, device: str | None = None, dtype: Any =
     if config.lora_rank:
         seed, rank = seed_for(config.seed, "adapter"), config.lora_rank
         add_adapter(model, rank=rank, alpha=2 * rank, dropout=0.0, base=config.start_from, seed=seed)
+    if config.checkpointing:
+        model.activation_checkpointing_enable()
     return model, processor
 
 

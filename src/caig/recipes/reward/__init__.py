@@ -59,6 +59,8 @@ class Config:
     tune: Literal["language", "lora", "full"] = "language"
     """What learns beside the heads: the language model whole, LoRA on it, or everything. Only `full` changes the vision
     tower; otherwise each picture is seen once."""
+    checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     labels: Literal["soft", "hard"] = "soft"
     """hard: the observed order, 0 or 1."""
     more_than: int = -1

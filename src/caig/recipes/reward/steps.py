@@ -26,7 +26,7 @@ LORA_RANK, LORA_ALPHA = 128, 256  # of the paper
 
 
 def freeze(network: RewardNetwork, config: Config) -> None:
-    """Freeze what `config.tune` leaves alone; puts the LoRA in, if it is not there yet."""
+    """Freeze what `config.tune` leaves alone; puts the LoRA in, if it is not there yet, and checkpointing."""
     backbone = network.backbone
     adapted = bool(getattr(backbone, "peft_config", None))
     if adapted and config.tune != "lora":
@@ -47,6 +47,8 @@ def freeze(network: RewardNetwork, config: Config) -> None:
     if config.tune == "language":
         backbone.requires_grad_(False)
         backbone.model.language_model.requires_grad_(True)
+    if config.checkpointing:
+        backbone.activation_checkpointing_enable()
 
 
 def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
