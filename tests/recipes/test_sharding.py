@@ -74,7 +74,7 @@ def test_each_process_holds_a_share_and_what_is_written_is_whole(tmp_path: Path)
 
 
 def test_prompt(data: Path, tmp_path: Path) -> None:
-    """Every kind of step, two steps of them by one process, which goes on where two with a share each were cut."""
+    """Every kind of step: two processes with a share each begin and are cut, and one goes on."""
     config = prompts.toy(data, tmp_path / "one", batch=3, answers=1, layers=2)
     train("pretrain", config)
     in_two(cut_after, 3, PROCESSES, train, "pretrain", replace(config, out=tmp_path / "two"), shards=True)

@@ -2,7 +2,7 @@
 optimizer's state (fully_shard of torch, "FSDP2"; all that is cut up is cut, as in DeepSpeed ZeRO-3).
 
 A layer is put together for the moment in which it works. Everything else stays whole in each process: embeddings,
-heads and the vision tower, a tenth or less of a large model. Weights are read to the CPU of each process before they
+heads and the vision tower, a twelfth of LLaVA-1.6 7B, a fifth of Qwen3-VL 4B. Weights are read to the CPU of each process before they
 are cut, and the main process holds the model whole once more to export it. What is written, checkpoints too, is whole,
 so that a sharded run goes on as any other and the other way round.
 A layer works in all processes at once or not at all: they make the same passes in the same order.
