@@ -2,9 +2,9 @@
 optimizer's state (fully_shard of torch, "FSDP2"; all that is cut up is cut, as in DeepSpeed ZeRO-3).
 
 A layer is put together for the moment in which it works. Everything else stays whole in each process: embeddings,
-heads and the vision tower, a twelfth of LLaVA-1.6 7B, a fifth of Qwen3-VL 4B. Weights are read to the CPU of each process before they
-are cut, and the main process holds the model whole once more to export it. What is written, checkpoints too, is whole,
-so that a sharded run goes on as any other and the other way round.
+heads and the vision tower, a twelfth of LLaVA-1.6 7B, a fifth of Qwen3-VL 4B. Weights are read to the CPU of each
+process before they are cut, and the main process holds the model whole once more to export it. What is written,
+checkpoints too, is whole, so that a sharded run goes on as any other and the other way round.
 A layer works in all processes at once or not at all: they make the same passes in the same order.
 """
 
@@ -33,23 +33,22 @@ class Shards:
     """`model`'s language model, cut up in place if the launch asks for it; its weights are final in name and kind."""
 
     def __init__(self, model: Any, accelerator: Accelerator) -> None:
-        self.core, self.accelerator, self.shell = core(model), accelerator, None
-        if is_sharded():
-            layers = decoder_layers(model)
-            self.shell = _hollow(self.core.get_decoder(), layers)
+        self.core, self.accelerator = core(model), accelerator
+        layers = decoder_layers(model) if is_sharded() else []
+        names = [name for name, part in self.core.named_modules() if part in layers]
+        self.shells = {name: _hollow(self.core.get_submodule(name)) for name in names}
+        if layers:
             _cut(layers, accelerator)
         model.to(accelerator.device)
 
     def join(self) -> None:
         """Put the model together again in the main process; the others keep theirs cut, and are done with it."""
-        if self.shell is None:
-            return
-        decoder, main = self.core.get_decoder(), self.accelerator.is_main_process
-        cut = {name: weight for name, weight in decoder.named_parameters() if isinstance(weight, DTensor)}
-        whole = gathered(cut, self.accelerator)
-        if main:
-            self.shell.load_state_dict(whole, strict=False, assign=True)
-            self.core.set_decoder(self.shell.to(self.accelerator.device).train(decoder.training))
+        for name, shell in self.shells.items():
+            layer = self.core.get_submodule(name)
+            whole = gathered(dict(layer.named_parameters()), self.accelerator)
+            if self.accelerator.is_main_process:
+                shell.load_state_dict(whole, strict=False, assign=True)
+                self.core.set_submodule(name, shell.to(self.accelerator.device).train(layer.training))
 
 
 def read_to(accelerator: Accelerator) -> tuple[str, Dtype]:
@@ -115,12 +114,7 @@ def _cut(layers: Sequence[Any], accelerator: Accelerator) -> None:
         layer.reshard()
 
 
-def _hollow(decoder: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
-    """A copy of `decoder` without the weights of `layers`; all others are shared."""
-    known = {id(value): value for value in (*decoder.parameters(), *decoder.buffers())}
-    empty = {
-        id(weight): nn.Parameter(weight.detach().to("meta"), requires_grad=weight.requires_grad)
-        for layer in layers
-        for weight in layer.parameters()
-    }
-    return copy.deepcopy(decoder, known | empty)
+def _hollow(layer: nn.Module) -> nn.Module:
+    """A copy of `layer` without its weights."""
+    empty = {id(w): nn.Parameter(w.detach().to("meta"), requires_grad=w.requires_grad) for w in layer.parameters()}
+    return copy.deepcopy(layer, empty)
