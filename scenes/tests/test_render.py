@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,19 @@ def test_a_run_is_the_same_over_any_number_of_processes(tmp_path: Path) -> None:
         *(f"scenes-{k:04d}.tar" for k in range(3)),
         *(f"plates-{k:04d}.tar" for k in range(2)),
     }
+
+
+def test_scenes_and_plates_of_another_side_keep_their_ratio(tmp_path: Path) -> None:
+    for side in (0, 96):
+        render(replace(RUN, side=side), tmp_path / str(side), 1, draws=DRAWN)
+    for name in ("scenes-0000.tar", "plates-0000.tar"):
+        planned, small = (
+            [json.loads(data) for file, data in read_members(tmp_path / side / name) if file.endswith(".json")]
+            for side in ("0", "96")
+        )
+        for before, after in zip(planned, small, strict=True):
+            assert max(after["size"]) == 96 and {**after, "size": before["size"]} == before
+            assert after["size"][0] / after["size"][1] == pytest.approx(before["size"][0] / before["size"][1], rel=0.05)
 
 
 def test_a_killed_run_takes_its_workers_along_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scenes", type=_number, default=4000, help="how many scenes of them (4000)")
     parser.add_argument("--plates", type=_number, default=0, help="how many scenes without their product (0)")
     parser.add_argument(
+        "--side", type=_number, default=0, help="longer side of scenes and plates in pixels (as planned)"
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         required=True,
@@ -31,8 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=_count, default=1, help="processes, each of one thread (1)")
     parser.add_argument("--seed", type=int, default=0, help="what all chance comes from (0)")
     options = parser.parse_args(arguments)
-    run = Run(products=options.products, scenes=options.scenes, plates=options.plates, seed=options.seed)
-    render(run, options.out, options.jobs)
+    chosen = {name: getattr(options, name) for name in ("products", "scenes", "plates", "side", "seed")}
+    render(Run(**chosen), options.out, options.jobs)
 
 
 def _sheet(arguments: list[str]) -> None:

@@ -25,6 +25,8 @@ class Run:
     products: int
     scenes: int
     plates: int = 0
+    side: int = 0
+    """Longer side of scenes and plates in pixels; 0: as planned, from 256 to 640."""
     seed: int
 
 
@@ -88,8 +90,16 @@ def _write(task: tuple[Path, str, int, Run, Draw]) -> Path:
         write_shard(path, (plan_product(run.seed, number) for number in numbers), draw)
     else:
         plan = plan_plate if kind == "plate" else plan_scene
-        write_shard(path, (plan(run.seed, number, run.products) for number in numbers), draw)
+        write_shard(path, (_sized(plan(run.seed, number, run.products), run.side) for number in numbers), draw)
     return path
+
+
+def _sized(record: Record, side: int) -> Record:
+    """The record with `side` as its picture's longer side, both sides even; 0 leaves it."""
+    if not side:
+        return record
+    scale = side / max(record["size"])
+    return {**record, "size": [2 * round(scale * length / 2) for length in record["size"]]}
 
 
 def _claim(run: Run, out: Path) -> None:
