@@ -211,7 +211,7 @@ def sequences(data: Path, out: Path, **fields) -> tuple:
 
 def test_a_blank_picture_is_grey_to_the_model(data: Path, tmp_path: Path):
     network, eyes, batch, _ = sequences(data, tmp_path, without=("image",))
-    (utility,) = eyes.ask(network, ["mug"] * 2, [[batch.pictures[0]], [batch.pictures[1]]])
+    (utility,) = eyes.ask(network.told, ["mug"] * 2, [[batch.pictures[0]], [batch.pictures[1]]])
     assert utility[0].tolist() == pytest.approx(utility[1].tolist(), abs=1e-6), "rows of a batch may round differently"
 
 
@@ -219,7 +219,7 @@ def test_pictures_that_were_seen_once_read_the_same(data: Path, tmp_path: Path):
     network, kept, batch, config = sequences(data, tmp_path)
     whole = steps.Eyes(network, kept.processor, replace(config, tune="full"))
     rows = [[picture] for picture in batch.pictures]
-    torch.testing.assert_close(kept.ask(network, batch.texts, rows), whole.ask(network, batch.texts, rows))
+    torch.testing.assert_close(kept.ask(network.told, batch.texts, rows), whole.ask(network.told, batch.texts, rows))
 
 
 def test_blanked_tokens_are_drawn_from_the_seed(data: Path, tmp_path: Path):
@@ -389,3 +389,21 @@ def test_kept_heads_go_on_from_the_model_that_they_come_from(data: Path, uncut: 
         InputError, match="heads: expected kept heads of form siamese, members 2, got form siamese, mem"
     ):
         run(toy(data, tmp_path / "other", backbone=str(uncut / "model"), heads="kept", members=3))
+
+
+def test_the_heads_alone_learn_from_states_that_were_read_once(data: Path, tmp_path: Path):
+    network, eyes, batch, config = sequences(data, tmp_path, tune="heads")
+    read = steps.Eyes(network, eyes.processor, replace(config, tune="language"))
+    rows = [[picture] for picture in batch.pictures]
+    for _ in range(2):
+        known = eyes.ask(network.told, batch.texts, rows)
+        torch.testing.assert_close(known, read.ask(network.told, batch.texts, rows))
+    assert len(eyes.known) == len({picture.tobytes() for picture in batch.pictures})
+    again = samples.draw_batch(samples.read_samples(config, 32).train, config, seed=6)
+    shown = [one.pictures for one in samples.read_samples(config, 32).train]
+    originals = {picture.tobytes() for pictures in shown for picture in pictures}
+    assert {picture.tobytes() for picture in again.pictures} <= originals  # none mirrored
+    before = {name: value.clone() for name, value in reward.build(config)[0].state_dict().items()}
+    run(config)
+    changed = {name for name, value in weights(config.out).items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith(("heads.", "log_slope")) for name in changed)

@@ -118,7 +118,10 @@ class RewardNetwork(nn.Module):
 
     def forward(self, inputs: Any) -> tuple[Tensor, ...]:
         """Every head's outputs, f32[B, outputs] each, for B left-padded sequences."""
-        hidden = self.hidden(inputs)
+        return self.told(self.hidden(inputs))
+
+    def told(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Every head's outputs, f32[B, outputs] each, for hidden states f32[B, d]."""
         return tuple(head(hidden) for head in self.heads.values())
 
     def hidden(self, inputs: Any) -> Tensor:

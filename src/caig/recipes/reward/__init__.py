@@ -56,9 +56,10 @@ class Config:
     """How two pictures enter one sequence; only joint."""
     both_orders: bool = True
     """Joint: read each pair in both orders and train the antisymmetric half; else in one order, at random."""
-    tune: Literal["language", "lora", "full"] = "language"
-    """What learns beside the heads: the language model whole, LoRA on it, or everything. Only `full` changes the vision
-    tower; otherwise each picture is seen once."""
+    tune: Literal["heads", "language", "lora", "full"] = "language"
+    """What learns beside the heads: nothing, the language model whole, LoRA on it, or everything. Only `full` changes the
+    vision tower; otherwise each picture is seen once. `heads`, for few clicks: each picture is read once too, as it is
+    scored, neither mirrored nor in other words, so that steps cost next to nothing."""
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     labels: Literal["soft", "hard"] = "soft"
@@ -90,7 +91,7 @@ class Config:
     attribute_dropout: float = 0.2
     """Share of a product's attributes left out of its words; 1: none are told."""
     patch_dropout: float = 0.0
-    """Share of a picture's tokens that a step does without; not with tune full."""
+    """Share of a picture's tokens that a step does without; not with tune full or heads."""
     without: tuple[Literal["title", "image"], ...] = ()
     """What the model is not to see, ever: its title, or the picture (all grey). For ablations."""
     seed: int = 0

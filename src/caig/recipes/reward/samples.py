@@ -212,7 +212,8 @@ def tokenizer_texts(config: Config) -> list[str]:
 
 
 def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> Batch:
-    """Draw products in proportion to their number of pictures, then pictures, their order, mirroring and words.
+    """Draw products in proportion to their number of pictures, then pictures, their order, mirroring and words; where the
+    heads alone learn, pictures and words as they are.
 
     Mirroring keeps the label; changes of colour would not, and are never made. CatalogError without a usable pair.
     """
@@ -233,8 +234,9 @@ def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> 
             if (min(a, b), max(a, b)) in known:
                 pairs.append((start + i, start + j, label[a, b]))
         texts += [_words(product.product, config, rng)] * len(chosen)
-        pictures += [_perhaps_mirrored(product.pictures[index], rng) for index in chosen]
-        clicks, impressions = (own[chosen] for own in product.counts)
+        own = [product.pictures[index] for index in chosen]
+        pictures += own if config.tune == "heads" else [_perhaps_mirrored(picture, rng) for picture in own]
+        clicks, impressions = (column[chosen] for column in product.counts)
         weight = 1 / (1 / (clicks + 0.5) + MODEL_VARIANCE)
         columns.append((np.full(len(chosen), number), clicks, impressions, product.log_ctr[chosen], weight))
     first, second, label = zip(*pairs, strict=True)
@@ -320,9 +322,12 @@ def _read_picture(name: str, folders: Sequence[Path], archives: dict[Path, tarfi
 
 
 def _words(product: Product, config: Config, rng: Random) -> str:
+    withheld = set(config.without) & {"title"}
+    if config.tune == "heads":
+        return instruct(product, of=config.form, without=withheld)
     dropped = {name for name in ("category", *product.attributes) if rng.random() < config.attribute_dropout}
     question = rng.randrange(len(QUESTIONS[config.form]))
-    return instruct(product, question, of=config.form, without=dropped | (set(config.without) & {"title"}))
+    return instruct(product, question, of=config.form, without=dropped | withheld)
 
 
 def _perhaps_mirrored(picture: Pixels, rng: Random) -> Pixels:

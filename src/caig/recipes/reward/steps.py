@@ -44,8 +44,9 @@ def freeze(network: RewardNetwork, config: Config) -> None:
             raise InputError("tune", expected="a checkpoint under the LoRA", got="a fresh one", next_step=hint)
         seed = seed_for(config.seed, "adapter")
         add_adapter(backbone, rank=LORA_RANK, alpha=LORA_ALPHA, dropout=0.0, base=config.backbone, seed=seed)
-    if config.tune == "language":
+    if config.tune in ("language", "heads"):
         backbone.requires_grad_(False)
+    if config.tune == "language":
         backbone.model.language_model.requires_grad_(True)
     if config.checkpointing:
         backbone.activation_checkpointing_enable()
@@ -60,31 +61,42 @@ def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
 
 class Eyes:
     """Encodes sequences. Unless the vision tower learns, each picture is seen once, alone, and its features kept, so
-    that they depend on nothing but the picture."""
+    that they depend on nothing but the picture. Where the heads alone learn, so are the hidden states they read."""
 
     def __init__(self, network: RewardNetwork, processor: Any, config: Config, accelerator: Any = None) -> None:
-        self.backbone, self.processor, self.accelerator = network.backbone, processor, accelerator
+        self.network, self.backbone, self.processor, self.accelerator = (
+            network,
+            network.backbone,
+            processor,
+            accelerator,
+        )
         self.layout, self.blank, self.keeps = config.layout, "image" in config.without, config.tune != "full"
+        self.knows = config.tune == "heads"
         self.seen: dict[tuple[int, ...], PictureFeatures] = {}
+        self.known: dict[tuple[object, ...], Tensor] = {}
 
     def ask(
         self,
-        network: Callable[[Any], tuple[Tensor, ...]],
+        heads: Callable[[Tensor], tuple[Tensor, ...]],
         texts: Sequence[str],
         rows: Sequence[Sequence[Pixels]],
         *,
         dropout: float = 0.0,
         seed: int = 0,
     ) -> list[Tensor]:
-        """What `network` makes of each text with its row of one picture or two, each process reading its own.
+        """What `heads` make of the hidden state of each text with its row of one picture or two, each process reading its
+        own.
 
         `dropout` is the share of kept image tokens that are blanked, drawn from `seed`; none where pictures are not
         kept.
         """
         own = own_rows(self.accelerator, len(rows))
         seeds = [seed_for(seed, row) for row in range(len(rows))][own]
-        told = network(self._read(texts[own], rows[own], dropout, seeds))
-        return [whole(self.accelerator, one, len(rows)) for one in told]
+        if self.knows:
+            hidden = torch.stack([self._hidden(*one) for one in zip(texts[own], rows[own], strict=True)])
+        else:
+            hidden = self.network.hidden(self._read(texts[own], rows[own], dropout, seeds))
+        return [whole(self.accelerator, one, len(rows)) for one in heads(hidden)]
 
     def _read(
         self, texts: Sequence[str], rows: Sequence[Sequence[Pixels]], dropout: float, seeds: Sequence[int]
@@ -98,13 +110,28 @@ class Eyes:
         seen = [blanked(self._see(one), dropout, draw) for row, draw in zip(rows, draws, strict=True) for one in row]
         return with_features(inputs, seen)
 
+    @torch.no_grad()
+    def _hidden(self, text: str, row: Sequence[Pixels]) -> Tensor:
+        """f32[d], read once, without dropout."""
+        key = text, *map(key_of, row)
+        if key not in self.known:
+            was = self.network.training
+            self.known[key] = self.network.eval().hidden(self._read([text], [row], 0.0, [0]))[0]
+            self.network.train(was)
+        return self.known[key]
+
     def _see(self, picture: Pixels) -> PictureFeatures:
-        key = (hash(picture.tobytes()), *picture.shape)
+        key = key_of(picture)
         if key not in self.seen:
             was = self.backbone.training
             self.seen[key] = see(self.backbone.eval(), encode(self.processor, [""], [picture], self.backbone.device))[0]
             self.backbone.train(was)
         return self.seen[key]
+
+
+def key_of(picture: Pixels) -> tuple[int, ...]:
+    """Under which a picture is known while a run lasts."""
+    return (hash(picture.tobytes()), *picture.shape)
 
 
 def blanked(features: PictureFeatures, dropout: float, draw: torch.Generator) -> PictureFeatures:
@@ -134,9 +161,9 @@ def siamese_losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Con
     return torch.stack(pairs).mean(), torch.stack(points).mean()
 
 
-def _utilities(network: RewardNetwork, inputs: Any) -> tuple[Tensor, Tensor]:
+def _utilities(network: RewardNetwork, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Utilities, and the relative log CTRs that they stand for, f32[B, members] each."""
-    (utility,) = network(inputs)
+    (utility,) = network.told(hidden)
     return utility, utility * network.log_slope.exp()
 
 
@@ -150,7 +177,7 @@ def joint_losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Confi
     rows = [[batch.pictures[a], batch.pictures[b]] for a, b in zip(left.tolist(), right.tolist(), strict=True)]
     dropout = config.patch_dropout if network.training else 0.0
     texts = [batch.texts[a] for a in left.tolist()]
-    logits, regressed = eyes.ask(network, texts, rows, dropout=dropout, seed=batch.seed)
+    logits, regressed = eyes.ask(network.told, texts, rows, dropout=dropout, seed=batch.seed)
     b = batch.to(logits.device)
     margin = (logits[:, 0] - logits[:, 1]).unflatten(0, (len(orders), -1))
     margin = (margin[0] - margin[1]) / 2 if config.both_orders else margin[0]
