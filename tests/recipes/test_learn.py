@@ -60,7 +60,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def passes():
     """A gate that every model passes, so that toys go through the whole cycle."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("caig.recipes.learn_steps.opened", lambda gain, gate: True)
+        patch.setattr("caig.recipes.learn_steps.opened", lambda *_: True)
         yield
 
 
@@ -149,7 +149,7 @@ def test_a_cut_cycle_goes_on_and_equals_an_uncut_one(
         run(config, Painter())
     monkeypatch.undo()
     monkeypatch.setattr("caig.models.prompt_model.MAX_TOKENS", 12)
-    monkeypatch.setattr("caig.recipes.learn_steps.opened", lambda gain, gate: True)
+    monkeypatch.setattr("caig.recipes.learn_steps.opened", lambda *_: True)
     visit(tmp_path / "service", 5, at=int(1000 * time.time()))  # what comes in meanwhile waits for the next cycle
     run(config, Painter())
     assert settled(config) == settled(uncut)
@@ -202,7 +202,7 @@ def test_bots_teach_nothing(shop: Path, tmp_path: Path) -> None:
 
 def test_a_model_that_is_no_better_stays_out(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = begin(shop, tmp_path)
-    monkeypatch.setattr("caig.recipes.learn_steps.opened", lambda gain, gate: False)
+    monkeypatch.setattr("caig.recipes.learn_steps.opened", lambda *_: False)
     assert "stays out" in str(run(config, Painter()))
     found, engine = manifest(config), open_database(config.database)
     assert found["in_use"] == {"reward": config.reward_model, "prompt": config.prompt_model}

@@ -3,8 +3,10 @@ the campaigns (`caig learn`).
 
 A call is one cycle. It takes the clicks that no cycle took yet; says so and ends where they are too few. Ads of one
 product are compared within a window of time, impressions weighted by their inverse propensities (`caig.data`). The
-reward model goes on from the one in use, on all clicks taken so far, and stays out unless it is better on the newest
-clicks of products that no cycle trains on. Tuned prompt model and reward model then write, paint and choose fresh ads.
+reward model goes on from the one in use, on all clicks taken so far, and stays out unless it is better than that one and
+than chance on the newest clicks of products that no cycle trains on. Tuned prompt model and reward model then write, paint
+and choose fresh ads; until a reward model has proved itself on these clicks, chance chooses. A model whose ads have
+credibly fewer conversions, or less value, than those they joined is out of use, and none follows it that cycle.
 Suspected bots teach nothing. A call that was cut goes on where it stopped, and comes to the same end.
 
 Differs from the paper: there clicks are gathered once; here the loop closes, and each model has to prove itself.
@@ -58,14 +60,16 @@ class Config:
     """New clicks that a cycle needs."""
     window: int = 1
     """Days, counted from 1970, within which ads are compared."""
-    steps: int = 200
+    steps: int = 400
     """Steps of the reward model."""
-    tune: Literal["language", "lora", "full"] = "language"
-    """What of the reward model learns beside its heads; an adapter goes on as one."""
+    tune: Literal["heads", "language", "lora", "full"] = "heads"
+    """What of the reward model learns beside its heads, nothing is best for some thousand clicks (docs/LOG.md); an adapter
+    goes on as one."""
     lr: float = 1e-4
-    head_lr: float = 1e-3
+    head_lr: float = 3e-3
     gate: Literal["better", "credible"] = "better"
-    """better: the new reward model must be better on held-out clicks; credible: with its 95 % interval."""
+    """better: the new reward model must be better on held-out clicks, than the last one and than chance; credible: with
+    its 95 % intervals."""
     recent: int = 3
     """Cycles, the newest first, whose clicks on held-out products the gate looks at."""
     rounds: int = 1
@@ -153,7 +157,8 @@ def run(config: Config, background: BackgroundModel | None = None) -> Report:
     if prompt["name"] != turn.before["prompt"]:
         source.adopt(turn, "prompt", prompt, True)
     in_use = {"reward": judge, "prompt": prompt["name"]}
-    fresh = source.launch(steps.Studio.open(turn, in_use), store) if config.fresh else []
+    studio = steps.Studio.open(turn, in_use, chooses=gate["proved"])
+    fresh = source.launch(studio, store) if config.fresh else []
 
     manifest = {
         "cycle": cycle.number,
@@ -208,6 +213,7 @@ def _report(manifest: Mapping[str, Any]) -> Report:
         f"cycle {manifest['cycle']}: {log['impressions']} impressions, {log['clicks']} clicks from {log['first']} on",
         f"the new reward model {verdict}: {gate['reason']}",
         *map(str, estimates),
+        *([] if gate["proved"] else ["no reward model has proved itself on these clicks: chance chooses fresh ads"]),
         *filter(None, [manifest["trained"]["prompt"].get("remark")]),
         f"{made} fresh ads, {sum(len(one['retired']) for one in fresh)} retired",
     ]

@@ -25,8 +25,8 @@ from caig.service.state import State
 from caig.shop.shoppers import GROUPS, Ad, World
 from caig.types import Alpha, Product
 
-TOGETHER = 40  # shoppers under way at once
-SHARES_FOLLOW = 10  # times a cycle
+TOGETHER = 400  # shoppers under way at once
+SHARES_FOLLOW = 20  # times a cycle
 SLOWER = FASTEST_CLICK / 1000 + 0.02  # seconds from a decision to a click that no bot makes
 HEADERS = ((b"host", b"localhost"), (b"content-type", b"application/json"))
 Floats = np.ndarray[Any, np.dtype[np.float64]]
