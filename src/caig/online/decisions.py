@@ -12,7 +12,7 @@ Impressions of one version share their propensities, so counts by version and ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,29 +114,82 @@ def difference(tally: Tally, metric: str, k: int, error: float = ERROR) -> Estim
     return _estimate(tally, f"{metric} lead of {tally.arms[k]}", metric, contrast, error)
 
 
+def joint_difference(parts: Sequence[tuple[Tally, Collection[str]]], metric: str, error: float = ERROR) -> Estimate:
+    """Over several campaigns, each with some of its arms: the mean outcome of these less that of its other arms, each arm
+    of a version with the same weight, over the impressions of versions that show both kinds.
+
+    Campaigns' errors are summed: each is predicted from its own past, so their sum in order of time is bounded alike.
+    """
+    sums = [_sums(tally, metric, _between(tally, arms)) for tally, arms in parts]
+    return _bounded(f"{metric} lead of the chosen ads", sums, error)
+
+
+def _between(tally: Tally, arms: Collection[str]) -> Floats:
+    """f64[V, K]: 1 / how many of `arms` a version shows for each of them, minus the same for the others; 0 where it
+    shows one kind only."""
+    chosen = np.isin(tally.arms, list(arms))
+    live = tally.shares > 0
+    first, second = live & chosen, live & ~chosen
+    counts = first.sum(1, keepdims=True), second.sum(1, keepdims=True)
+    both = (counts[0] > 0) & (counts[1] > 0)
+    return np.where(both, first / np.maximum(counts[0], 1) - second / np.maximum(counts[1], 1), 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sums:
+    """Of n impressions: the sum of their weighted outcomes, of the squared errors of their predictions, and how far an
+    outcome can lie below 0 (`down`) and above."""
+
+    n: float
+    total: float
+    spread: float
+    down: float
+    up: float
+    highest: float
+
+
 def _estimate(tally: Tally, name: str, metric: str, contrast: Floats, error: float) -> Estimate:
-    """Howard et al. theorem 4: mean -+ u(V) / n, V the squared errors of predictions made before each version."""
+    return _bounded(name, [_sums(tally, metric, contrast)], error)
+
+
+def _sums(tally: Tally, metric: str, contrast: Floats) -> _Sums:
+    """Of the versions that show every arm of `contrast`, f64[K] or of each version f64[V, K]; predictions are made
+    before each version."""
+    contrast = np.broadcast_to(contrast, tally.shares.shape)
     used = contrast != 0
-    live = (tally.shares[:, used] > 0).all(axis=1)
-    size = tally.shown[live].sum(axis=1)
-    highest = tally.highest[metric]
-    n = float(size.sum())
-    worst = highest * float(np.abs(contrast / tally.least).max())
-    if not n:
-        return Estimate(name=name, value=0.0, low=-worst, high=worst, n=0)
-    weight = contrast[used] / tally.shares[np.ix_(live, used)]  # [V, used]
-    total = (weight * tally.total[metric][np.ix_(live, used)]).sum(axis=1)
-    squares = (weight**2 * tally.squares[metric][np.ix_(live, used)]).sum(axis=1)
+    live = used.any(axis=1) & ((tally.shares > 0) | ~used).all(axis=1)
+    shares = np.where(used, tally.shares, 1.0)
+    weight, size = contrast[live] / shares[live], tally.shown[live].sum(axis=1)
+    highest, reach = (
+        tally.highest[metric],
+        contrast / tally.least,
+    )  # outcomes lie in highest * [min(reach, 0), max(reach, 0)]
+    total = (weight * tally.total[metric][live]).sum(axis=1)
+    squares = (weight**2 * tally.squares[metric][live]).sum(axis=1)
     before = np.cumsum(total) - total, np.cumsum(size) - size
     predicted = np.divide(*before, out=np.zeros_like(total), where=before[1] > 0)
     predicted = np.clip(predicted, -PREDICTED * highest, PREDICTED * highest)
-    spread = float((squares - 2 * predicted * total + size * predicted**2).sum())
-    reach = contrast / tally.least  # outcomes lie in highest * [min(reach, 0), max(reach, 0)]
-    scale_low = highest * (max(0.0, -float(reach.min())) + PREDICTED)  # of errors below the prediction
-    scale_high = highest * (max(0.0, float(reach.max())) + PREDICTED)
-    mean = float(total.sum()) / n
-    low = mean - boundary(spread, error / 2, scale_low) / n
-    high = mean + boundary(spread, error / 2, scale_high) / n
+    return _Sums(
+        n=float(size.sum()),
+        total=float(total.sum()),
+        spread=float((squares - 2 * predicted * total + size * predicted**2).sum()),
+        down=highest * max(0.0, -float(reach.min(initial=0.0))),
+        up=highest * max(0.0, float(reach.max(initial=0.0))),
+        highest=highest,
+    )
+
+
+def _bounded(name: str, sums: Sequence[_Sums], error: float) -> Estimate:
+    """Howard et al. theorem 4: mean -+ u(V) / n, V the squared errors of the predictions."""
+    n, total, spread = (sum(getattr(one, field) for one in sums) for field in ("n", "total", "spread"))
+    down, up = (max((getattr(one, side) for one in sums), default=0.0) for side in ("down", "up"))
+    slack = PREDICTED * max((one.highest for one in sums), default=0.0)
+    worst = max(down, up)
+    if not n:
+        return Estimate(name=name, value=0.0, low=-worst, high=worst, n=0)
+    mean = total / n
+    low = mean - boundary(spread, error / 2, down + slack) / n  # of errors below the prediction
+    high = mean + boundary(spread, error / 2, up + slack) / n
     return Estimate(name=name, value=mean, low=max(low, -worst), high=min(high, worst), n=int(n))
 
 

@@ -49,9 +49,9 @@ class Config:
     world_seed: int = 0
     """Of the first world; the others follow."""
     worlds: int = 3
-    products: int = 18
+    products: int = 15
     """Two thirds of them train models, a third is held out."""
-    shoppers: int = 1500
+    shoppers: int = 800
     """Of each product, in each cycle."""
     ads: int = 4
     """Of each product, to begin with, beside its photo."""
@@ -59,13 +59,13 @@ class Config:
     """Of the pictures."""
     coarse: bool = True
     """Paint at half the side without refining; plates are left as they are. A tenth of the price."""
-    candidates: int = 24
+    candidates: int = 16
     """Ads that are painted of each product after each cycle."""
     fresh: int = 2
     """Of these, how many are launched."""
     arms: int = 4
     """Ads of a product that are shown at most."""
-    rounds: int = 1
+    rounds: int = 0
     """Rounds of preference optimisation after each cycle."""
     steps: int = 400
     """Steps of the reward model's heads after each cycle."""
