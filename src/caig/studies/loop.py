@@ -49,9 +49,9 @@ class Config:
     world_seed: int = 0
     """Of the first world; the others follow."""
     worlds: int = 3
-    products: int = 15
+    products: int = 18
     """Two thirds of them train models, a third is held out."""
-    shoppers: int = 800
+    shoppers: int = 1300
     """Of each product, in each cycle."""
     ads: int = 4
     """Of each product, to begin with, beside its photo."""
@@ -59,7 +59,7 @@ class Config:
     """Of the pictures."""
     coarse: bool = True
     """Paint at half the side without refining; plates are left as they are. A tenth of the price."""
-    candidates: int = 16
+    candidates: int = 20
     """Ads that are painted of each product after each cycle."""
     fresh: int = 2
     """Of these, how many are launched."""
