@@ -118,7 +118,8 @@ def test_fresh_ads_become_arms_and_the_weakest_make_room(uncut: Config) -> None:
         assert len(arms) == 5 and len(live) == 1 + uncut.arms
         assert told["creatives"][0]["id"] in live and told["retired"] == [arm for arm in arms if arms[arm]]
         counts = campaigns.tally(engine, campaign, 2**60)
-        clicks = dict(zip(counts.arms, counts.total["click"].sum(0).tolist(), strict=True))
+        rates = counts.total["click"].sum(0) / np.maximum(counts.shown.sum(0), 1)
+        clicks = dict(zip(counts.arms, rates.tolist(), strict=True))
         first = [arm for arm in arms if arm != told["creatives"][0]["id"]][1:]
         assert clicks[told["retired"][0]] < max(clicks[arm] for arm in first)
         allocation = campaigns.latest(engine, campaign)

@@ -115,8 +115,8 @@ def difference(tally: Tally, metric: str, k: int, error: float = ERROR) -> Estim
 
 
 def joint_difference(parts: Sequence[tuple[Tally, Collection[str]]], metric: str, error: float = ERROR) -> Estimate:
-    """Over several campaigns, each with some of its arms: the mean outcome of these less that of its other arms, each arm
-    of a version with the same weight, over the impressions of versions that show both kinds.
+    """Over several campaigns, each with some of its arms: the mean outcome of these less that of its other arms, each
+    arm of a version with the same weight, over the impressions of versions that show both kinds.
 
     Campaigns' errors are summed: each is predicted from its own past, so their sum in order of time is bounded alike.
     """

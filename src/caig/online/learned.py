@@ -37,6 +37,12 @@ def register(engine: Engine, model: Learned, now: int, *, in_use: bool) -> None:
             connection.execute(update(models).where(m.fingerprint == model.fingerprint).values(in_use=True))
 
 
+def withdraw(engine: Engine, role: str) -> None:
+    """Take the model of `role` out of use: the service's own is in its place again."""
+    with engine.begin() as connection:
+        connection.execute(update(models).where(models.c.role == role).values(in_use=False))
+
+
 def name_in_use(engine: Engine, role: str) -> str | None:
     """Name of the model that the loop put in use for `role`; None where it did not."""
     with engine.connect() as connection:

@@ -3,11 +3,11 @@ the campaigns (`caig learn`).
 
 A call is one cycle. It takes the clicks that no cycle took yet; says so and ends where they are too few. Ads of one
 product are compared within a window of time, impressions weighted by their inverse propensities (`caig.data`). The
-reward model goes on from the one in use, on all clicks taken so far, and stays out unless it is better than that one and
-than chance on the newest clicks of products that no cycle trains on. Tuned prompt model and reward model then write, paint
-and choose fresh ads; until a reward model has proved itself on these clicks, chance chooses. A model whose ads have
-credibly fewer conversions, or less value, than those they joined is out of use, and none follows it that cycle.
-Suspected bots teach nothing. A call that was cut goes on where it stopped, and comes to the same end.
+reward model goes on from the one in use, on all clicks taken so far, and stays out unless it is better than that one
+and than chance on the newest clicks of products that no cycle trains on. Tuned prompt model and reward model then
+write, paint and choose fresh ads; until a reward model has proved itself on these clicks, chance chooses. A model whose
+ads have credibly fewer conversions, or less value, than those they joined goes out of use, and none follows it in that
+cycle. Suspected bots teach nothing. A call that was cut goes on where it stopped, and comes to the same end.
 
 Differs from the paper: there clicks are gathered once; here the loop closes, and each model has to prove itself.
 
@@ -63,8 +63,8 @@ class Config:
     steps: int = 400
     """Steps of the reward model."""
     tune: Literal["heads", "language", "lora", "full"] = "heads"
-    """What of the reward model learns beside its heads, nothing is best for some thousand clicks (docs/LOG.md); an adapter
-    goes on as one."""
+    """What of the reward model learns beside its heads: nothing, which is best for some thousand clicks (docs/LOG.md),
+    or more; an adapter goes on as one."""
     lr: float = 1e-4
     head_lr: float = 3e-3
     gate: Literal["better", "credible"] = "better"
@@ -127,10 +127,18 @@ def run(config: Config, background: BackgroundModel | None = None) -> Report:
     """One cycle; `background` paints in place of the model that the settings name.
 
     Raises:
-        InputError: ledger or folder cannot be used, or the cycle that was cut had other settings.
+        InputError: ledger or folder cannot be used, another call is at work in `out`, or the cycle that was cut had
+            other settings.
         CatalogError: the log is broken, or has no training product with two ads in one window.
         CheckpointError: a model is missing, or cannot learn.
     """
+    from caig.recipes.store import held
+
+    with held(config.out):
+        return _run(config, background)
+
+
+def _run(config: Config, background: BackgroundModel | None) -> Report:
     from caig.recipes import learn_data as data
     from caig.recipes import learn_steps as steps
     from caig.recipes.processes import join_processes
@@ -148,9 +156,13 @@ def run(config: Config, background: BackgroundModel | None = None) -> Report:
     except CatalogError:  # no pair to learn from: the same rows may give some with those that follow
         cycle.discard()
         raise
-    gate = store.once("gate", steps.pass_gate, turn, trained)
+    guards = store.once("guards", steps.watch, turn)
+    gate = store.once("gate", steps.pass_gate, turn, trained, guards["harmed"])
     source.adopt(turn, "reward", trained, gate["passed"])
     judge = trained["name"] if gate["passed"] else turn.before["reward"]
+    if guards["harmed"]:
+        judge = config.reward_model
+        source.withdraw(turn, judge)
     prompt = {"name": turn.before["prompt"]}
     if gate["passed"] and config.rounds:
         prompt = store.once("prompt", steps.tune, turn, judge)
@@ -165,7 +177,9 @@ def run(config: Config, background: BackgroundModel | None = None) -> Report:
         "log": asdict(taken),
         "before": turn.before,
         "trained": {"reward": trained, "prompt": prompt},
+        "guards": guards,
         "gate": gate,
+        "chosen_by": judge if gate["proved"] else None,
         "in_use": in_use,
         "fresh": fresh,
         "settings": _settings(config, taken),
@@ -213,6 +227,7 @@ def _report(manifest: Mapping[str, Any]) -> Report:
         f"cycle {manifest['cycle']}: {log['impressions']} impressions, {log['clicks']} clicks from {log['first']} on",
         f"the new reward model {verdict}: {gate['reason']}",
         *map(str, estimates),
+        *(str(Estimate(**one)) for one in manifest["guards"]["estimates"]),
         *([] if gate["proved"] else ["no reward model has proved itself on these clicks: chance chooses fresh ads"]),
         *filter(None, [manifest["trained"]["prompt"].get("remark")]),
         f"{made} fresh ads, {sum(len(one['retired']) for one in fresh)} retired",

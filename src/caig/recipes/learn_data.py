@@ -19,6 +19,7 @@ from caig.data.catalog import read_catalog
 from caig.data.clicks import read_clicks
 from caig.data.scanning import day_of, table_files
 from caig.errors import CatalogError, InputError
+from caig.types import Estimate
 
 if TYPE_CHECKING:
     from caig.recipes.learn import Config
@@ -101,6 +102,13 @@ class Source(Protocol):
     def adopt(self, turn: Turn, role: str, model: Mapping[str, Any], passed: bool) -> None:
         """Hear of a model that the cycle made, and whether it is in use from now on."""
 
+    def withdraw(self, turn: Turn, name: str) -> None:
+        """Hear that the reward model in use harmed, and that `name` judges in its place."""
+
+    def guards(self, turn: Turn, chosen: Mapping[str, set[str]], error: float) -> list[Estimate]:
+        """What the ads that a model chose (campaign -> creatives) do to conversions and their value, where that is
+        known: their lead over those they joined."""
+
     def launch(self, studio: Studio, store: Store) -> list[dict[str, Any]]:
         """Have fresh ads made and show them."""
 
@@ -157,6 +165,13 @@ class FolderSource:
 
     def adopt(self, turn: Turn, role: str, model: Mapping[str, Any], passed: bool) -> None:
         """The manifest is all there is to tell."""
+
+    def withdraw(self, turn: Turn, name: str) -> None:
+        """Nothing was told, so nothing is taken back."""
+
+    def guards(self, turn: Turn, chosen: Mapping[str, set[str]], error: float) -> list[Estimate]:
+        """None: a log does not say which shares its ads had beside each other."""
+        return []
 
     def launch(self, studio: Studio, store: Store) -> list[dict[str, Any]]:
         """Write fresh ads of every product that the cycle's rows show, for an ad server of one's own."""

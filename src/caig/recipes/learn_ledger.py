@@ -14,6 +14,7 @@ from caig.imaging.reading import read_photo
 from caig.online import campaigns, learned
 from caig.online.allocation import best_chances, posterior
 from caig.online.campaigns import Campaign
+from caig.online.decisions import GUARDS, Tally, joint_difference
 from caig.online.ledger import Ledger
 from caig.online.schema import creatives, open_database, products
 from caig.recipes.learn import Config
@@ -23,7 +24,7 @@ from caig.recipes.store import Store
 from caig.service import store as shelf
 from caig.service.painter import Painter
 from caig.service.uploads import Files
-from caig.types import Product
+from caig.types import Estimate, Product
 
 
 class LedgerSource:
@@ -97,6 +98,18 @@ class LedgerSource:
             images = [read_photo(self.files.path(ad["file"])).image for ad in ads.values()]
             learned.judge_anew(self.engine, model.score(product, images, ids=list(ads)))
 
+    def withdraw(self, turn: Turn, name: str) -> None:
+        """Take the reward model out of use; `name` judges the running ads anew."""
+        self._judge_anew(turn.load("reward", name))
+        learned.withdraw(self.engine, "reward")
+
+    def guards(self, turn: Turn, chosen: Mapping[str, set[str]], error: float) -> list[Estimate]:
+        """Lead of the chosen ads (campaign -> creatives) in each guard metric, by confidence sequences on the
+        impressions taken so far."""
+        shown = [one for one in self.campaigns if chosen.get(one.id)]
+        parts = [(tallied(self, one, turn.taken.until), chosen[one.id]) for one in shown]
+        return [joint_difference(parts, metric, error) for metric in GUARDS] if parts else []
+
     def launch(self, studio: Studio, store: Store) -> list[Record]:
         """Give every running campaign its fresh ads."""
         return [store.once(f"fresh/{one.id}", self._launch, studio, one) for one in self.running()]
@@ -131,11 +144,16 @@ class LedgerSource:
             return {row["id"]: dict(row) for row in connection.execute(query).mappings()}
 
 
+def tallied(source: LedgerSource, campaign: Campaign, until: int) -> Tally:
+    """Counts of the impressions before `until` (ms)."""
+    return campaigns.tally(source.engine, campaign, until - 1 + campaign.click_window)
+
+
 def weakest(source: LedgerSource, campaign: Campaign, count: int, new: Sequence[str], until: int) -> list[str]:
     """The `count` running ads that, by their own clicks before `until` (ms), have the least chance to be the best;
     never the original, a locked one or a `new` one, and one ad always stays. Later clicks are the next cycle's."""
     live = [arm for arm, retired in campaigns.arm_rows(source.engine, campaign.id) if not retired]
-    counts = campaigns.tally(source.engine, campaign, until - 1 + campaign.click_window)
+    counts = tallied(source, campaign, until)
     columns = [counts.arms.index(arm) for arm in live]
     shown, clicked = counts.shown.sum(0)[columns], counts.total["click"].sum(0)[columns]
     chance = dict(zip(live, best_chances(*posterior(clicked, shown)).tolist(), strict=True))

@@ -3,7 +3,7 @@ chooses fresh ads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -18,6 +18,7 @@ from caig.evaluation.metrics import agreement, mean
 from caig.imaging.writing import encode
 from caig.models.hub import fingerprint, load_model, resolve
 from caig.models.protocols import BackgroundModel
+from caig.online.decisions import ERROR
 from caig.pipeline import AdPipeline
 from caig.recipes import pcpo, reward
 from caig.recipes.learn import Config
@@ -99,9 +100,33 @@ def train_reward(turn: Turn) -> Record:
     return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": parent.fingerprint, "logs": logs}
 
 
-def pass_gate(turn: Turn, trained: Record) -> Record:
+def watch(turn: Turn) -> Record:
+    """Hold the ads that the reward model in use chose in earlier cycles against those they joined: `harmed` names the
+    guard metrics in which they are credibly worse.
+
+    Models share the error as arms do in `caig.online.decisions`: the k-th to choose gets 0.05 / (k (k + 1)).
+    """
+    earlier, name = turn.cycle.earlier(), turn.before["reward"]
+    order = list(dict.fromkeys(one["chosen_by"] for one in earlier if one["chosen_by"]))
+    if name not in order or barred(turn):
+        return {"estimates": [], "harmed": []}
+    k, chosen = order.index(name) + 1, dict[str, set[str]]()
+    for fresh in (fresh for one in earlier if one["chosen_by"] == name for fresh in one["fresh"]):
+        chosen.setdefault(fresh["campaign"], set()).update(ad["id"] for ad in fresh["creatives"])
+    found = turn.source.guards(turn, chosen, ERROR / (k * (k + 1)))
+    return {"estimates": [asdict(one) for one in found], "harmed": [one.name for one in found if one.high < 0]}
+
+
+def barred(turn: Turn) -> bool:
+    """Whether the ads that the reward model in use chose were found to harm in an earlier cycle: it chooses no more."""
+    found = (one for one in turn.cycle.earlier() if one["guards"]["harmed"])
+    return any(one["before"]["reward"] == turn.before["reward"] for one in found)
+
+
+def pass_gate(turn: Turn, trained: Record, harmed: Sequence[str]) -> Record:
     """Hold the new reward model against the one in use and against chance, on recent clicks of products that no cycle
-    trains on; `proved` says whether the one in use from now on is better than chance.
+    trains on; `proved` says whether the one in use from now on is better than chance. Where the one in use `harmed`,
+    none follows it, and none has proved itself.
 
     Each pair scores the chance that the model orders it rightly, given its clicks. Calibration was fitted on some of
     these products; it changes no order.
@@ -116,12 +141,14 @@ def pass_gate(turn: Turn, trained: Record) -> Record:
     scores = {name: [rightly(one) for one in judge(model, held)] for name, model in models.items()}
     owner = [product.product.id for product, row in zip(held, scores["new"], strict=True) for _ in row]
     before, new = (np.concatenate(scores[name]) for name in ("before", "new"))
-    gate, gain = turn.config.gate, mean("gain", new - before, owner)
+    gate, free, gain = turn.config.gate, not harmed, mean("gain", new - before, owner)
     was, now = mean("accuracy before", before, owner), mean("accuracy now", new, owner)
-    passed = opened(gain, gate) and opened(now, gate, CHANCE)
+    passed = free and opened(gain, gate) and opened(now, gate, CHANCE)
+    proved = passed or (free and not barred(turn) and opened(was, gate, CHANCE))
     reason = f"{gain}, {now} (chance {CHANCE}) of held-out pairs of {len(set(owner))} products"
+    if harmed:
+        reason = f"the ads that the last one chose are credibly worse: {', '.join(harmed)}"
     estimates = [asdict(one) for one in (was, now, gain)]
-    proved = passed or opened(was, gate, CHANCE)
     return {"passed": passed, "proved": proved, "estimates": estimates, "reason": reason}
 
 
@@ -187,7 +214,7 @@ class Studio:
         return cls(turn=turn, pipeline=pipeline, chooses=chooses)
 
     def best(self, product: Product, size: Size) -> list[RankedAd]:
-        """`fresh` of `candidates` ads of `size`, no two alike, of those that keep their promises: the best, or drawn."""
+        """`fresh` of `candidates` ads of `size`, no two alike, that keep their promises: the best, or drawn."""
         config = self.turn.config
         seed = seed_for(config.seed, "fresh", self.turn.cycle.number)
         made = self.pipeline.generate(product, n=config.candidates, size=size, seed=seed, rolls=config.rolls)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,20 @@ class Store:
         self.accelerator.wait_for_everyone()
         parts = [json.loads((self.folder / f"{part}.json").read_text(encoding="utf-8")) for part in names]
         return {key: value for part in parts for key, value in part.items()}
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a run folder for one call alone, until the block or the process ends; InputError while another holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "Wait until it has ended, or choose another --out."
+            got = "one that another call is at work in"
+            raise InputError(str(folder), expected="a folder of its own", got=got, next_step=hint) from None
+        yield
 
 
 def _differences(old: Any, new: Any) -> str:

@@ -57,9 +57,9 @@ class Config:
     both_orders: bool = True
     """Joint: read each pair in both orders and train the antisymmetric half; else in one order, at random."""
     tune: Literal["heads", "language", "lora", "full"] = "language"
-    """What learns beside the heads: nothing, the language model whole, LoRA on it, or everything. Only `full` changes the
-    vision tower; otherwise each picture is seen once. `heads`, for few clicks: each picture is read once too, as it is
-    scored, neither mirrored nor in other words, so that steps cost next to nothing."""
+    """What learns beside the heads: nothing, the language model whole, LoRA on it, or everything. Only `full` changes
+    the vision tower; otherwise each picture is seen once. `heads`, for few clicks: each picture is read once too, as it
+    is scored, neither mirrored nor in other words, so that steps cost next to nothing."""
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     labels: Literal["soft", "hard"] = "soft"

@@ -212,8 +212,8 @@ def tokenizer_texts(config: Config) -> list[str]:
 
 
 def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> Batch:
-    """Draw products in proportion to their number of pictures, then pictures, their order, mirroring and words; where the
-    heads alone learn, pictures and words as they are.
+    """Draw products in proportion to their number of pictures, then pictures, their order, mirroring and words; where
+    the heads alone learn, pictures and words as they are.
 
     Mirroring keeps the label; changes of colour would not, and are never made. CatalogError without a usable pair.
     """

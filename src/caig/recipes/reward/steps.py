@@ -84,8 +84,8 @@ class Eyes:
         dropout: float = 0.0,
         seed: int = 0,
     ) -> list[Tensor]:
-        """What `heads` make of the hidden state of each text with its row of one picture or two, each process reading its
-        own.
+        """What `heads` make of the hidden state of each text with its row of one picture or two, each process reading
+        its own.
 
         `dropout` is the share of kept image tokens that are blanked, drawn from `seed`; none where pictures are not
         kept.
