@@ -15,6 +15,7 @@ from caig.online.decisions import (
     Tally,
     boundary,
     difference,
+    joint_difference,
     rate,
     sample_ratio,
     verdicts,
@@ -63,6 +64,34 @@ def test_weighted_means_by_hand() -> None:
     assert (lead.value, lead.n) == (pytest.approx(0.095), 200)
     assert lead.low == pytest.approx(0.095 - boundary(spread, 0.025, 5 + PREDICTED) / 200)
     assert lead.high == pytest.approx(0.095 + boundary(spread, 0.025, 10 + PREDICTED) / 200)
+
+
+def test_campaigns_together_by_hand() -> None:
+    """Arms 1 and 2 against arm 0 and, in a second campaign, arm 1 against arms 0 and 2; equal shares where shown.
+
+    First: of 90 impressions at 1/3 each, 6 clicks on arm 0, 3 and 9 on the others; of 30 that show arms 0 and 1 only, one
+    click on arm 1; a last version shows arms 1 and 2 alone and does not count. Total 3 (12 / 2 - 6) + 2 (1 - 0) = 2.
+    Second: 60 impressions, 2 clicks on arm 1 and 2 on arm 2, total 3 (2 - 2 / 2) = 3. Lead (2 + 3) / 180.
+    """
+    third = 1 / 3
+    shares = np.array([[third, third, third], [0.5, 0.5, 0], [0, 0.5, 0.5]])
+    shown = np.array([[30.0, 30, 30], [15, 15, 0], [0, 50, 50]])
+    first = tally_of(shares, shown, np.array([[6.0, 3, 9], [0, 1, 0], [0, 50, 0]]), (0.2, 0.1, 0.1))
+    second = tally_of(shares[:1], np.array([[20.0, 20, 20]]), np.array([[0.0, 2, 2]]), (0.2, 0.1, 0.1))
+    lead = joint_difference([(first, {"arm 1", "arm 2"}), (second, {"arm 1"})], "click")
+    assert (lead.value, lead.n) == (pytest.approx(5 / 180), 180)
+    predicted = 0.0  # (12 x 1.5 - 6 x 3) / 90, for the second version
+    spread = 12 * 1.5**2 + 6 * 9 + 1 * (2 - predicted) ** 2 + 2 * 9 + 2 * 1.5**2
+    # An outcome reaches 1 / 0.2 or half of 1 / 0.1 below 0, and 1 / 0.1 above it where arm 1 is chosen alone.
+    assert lead.low == pytest.approx(5 / 180 - boundary(spread, 0.025, 5 + PREDICTED) / 180)
+    assert lead.high == pytest.approx(5 / 180 + boundary(spread, 0.025, 10 + PREDICTED) / 180)
+
+
+def test_one_campaign_and_one_ad_is_the_difference() -> None:
+    shares, shown = np.array([[0.5, 0.5], [0.2, 0.8]]), np.array([[50.0, 50], [20, 80]])
+    tally = tally_of(shares, shown, np.array([[4.0, 6], [1, 16]]), (0.2, 0.1))
+    one, both = difference(tally, "click", 1, 0.01), joint_difference([(tally, ["arm 1"])], "click", 0.01)
+    assert (one.value, one.low, one.high, one.n) == (both.value, both.low, both.high, both.n)
 
 
 def test_values_by_hand() -> None:

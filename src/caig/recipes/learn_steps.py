@@ -141,15 +141,20 @@ def pass_gate(turn: Turn, trained: Record, harmed: Sequence[str]) -> Record:
     scores = {name: [rightly(one) for one in judge(model, held)] for name, model in models.items()}
     owner = [product.product.id for product, row in zip(held, scores["new"], strict=True) for _ in row]
     before, new = (np.concatenate(scores[name]) for name in ("before", "new"))
-    gate, free, gain = turn.config.gate, not harmed, mean("gain", new - before, owner)
+    gain = mean("gain", new - before, owner)
     was, now = mean("accuracy before", before, owner), mean("accuracy now", new, owner)
-    passed = free and opened(gain, gate) and opened(now, gate, CHANCE)
-    proved = passed or (free and not barred(turn) and opened(was, gate, CHANCE))
+    passed, proved = decide(was, now, gain, turn.config.gate, harmed=bool(harmed), barred=barred(turn))
     reason = f"{gain}, {now} (chance {CHANCE}) of held-out pairs of {len(set(owner))} products"
     if harmed:
         reason = f"the ads that the last one chose are credibly worse: {', '.join(harmed)}"
     estimates = [asdict(one) for one in (was, now, gain)]
     return {"passed": passed, "proved": proved, "estimates": estimates, "reason": reason}
+
+
+def decide(was: Estimate, now: Estimate, gain: Estimate, gate: str, *, harmed: bool, barred: bool) -> tuple[bool, bool]:
+    """(whether the new model passes, whether the one in use from then on may choose), see `pass_gate`."""
+    passed = not harmed and opened(gain, gate) and opened(now, gate, CHANCE)
+    return passed, passed or not (harmed or barred) and opened(was, gate, CHANCE)
 
 
 def opened(found: Estimate, gate: str, above: float = 0.0) -> bool:

@@ -1,0 +1,184 @@
+"""What keeps a model of `caig learn` from harm: the gate against chance, guard metrics, and one call at a time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caig.artifacts import to_json, write_atomic
+from caig.errors import InputError
+from caig.online import campaigns
+from caig.online.learned import Learned, name_in_use, register
+from caig.online.ledger import Event, Ledger
+from caig.online.schema import open_database
+from caig.recipes import learn_steps
+from caig.recipes.learn import Config, run
+from caig.recipes.learn_data import Cycle, take_once
+from caig.recipes.learn_ledger import LedgerSource
+from caig.recipes.learn_steps import Studio, Turn, decide, watch
+from caig.types import Estimate, Product
+from tests.recipes.learn_toys import open_shop, toy, write_models
+from tests.recipes.pcpo_toys import Painter
+
+NOON = 1_767_268_800_000  # 2026-01-01
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "service").mkdir()
+    open_shop(folder / "service")
+    write_models(folder / "models")
+    return folder
+
+
+@pytest.fixture
+def config(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A second cycle: in the first, so its manifest says, the model of the settings chose the first ad of each."""
+    monkeypatch.setattr("caig.models.prompt_model.MAX_TOKENS", 12)
+    shutil.copytree(shop / "service", tmp_path / "service")
+    config = toy(tmp_path / "service", shop / "models", tmp_path / "out")
+    engine = open_database(config.database)
+    fresh = [
+        {"campaign": one.id, "creatives": [{"id": campaigns.arm_rows(engine, one.id)[1][0]}], "retired": []}
+        for one in campaigns.read_campaigns(engine)
+    ]
+    names = {"reward": config.reward_model, "prompt": config.prompt_model}
+    told = {"before": names, "in_use": names, "chosen_by": config.reward_model, "fresh": fresh}
+    told |= {"guards": {"harmed": []}, "log": {"until": 0, "hash": "", "files": {}}}
+    write_atomic(config.out / "cycles/0001/manifest.json", to_json(told).encode())
+    return config
+
+
+def buy(config: Config, shoppers: int, *, chosen: float, others: float) -> None:
+    """Every so manyth shopper who sees a chosen ad, or another one, buys for 10."""
+    engine = open_database(config.database)
+    for campaign in campaigns.read_campaigns(engine):
+        allocation, events, due = campaigns.latest(engine, campaign), [], {True: 0.0, False: 0.0}
+        assert allocation is not None
+        first = campaigns.arm_rows(engine, campaign.id)[1][0]
+        for k in range(shoppers):
+            decision = allocation.decide(NOON + k)
+            events.append(Event(kind="impression", at=NOON + k, decision=decision))
+            mine = decision.creative_id == first
+            due[mine] += chosen if mine else others
+            if due[mine] >= 1:
+                due[mine] -= 1
+                events.append(Event(kind="conversion", at=NOON + k + 1, decision=decision, value=10.0))
+        Ledger(engine).record(events)
+
+
+def turn_of(config: Config) -> Turn:
+    source, cycle = LedgerSource(config), Cycle.current(config.out)
+    taken = take_once(source, cycle)
+    assert taken is not None
+    before: dict[str, Any] = {"reward": config.reward_model, "prompt": config.prompt_model}
+    return Turn(
+        config=config,
+        cycle=cycle,
+        source=source,
+        taken=taken,
+        catalog=source.products(cycle),
+        background=Painter(),
+        before=before,
+    )
+
+
+@pytest.mark.parametrize(("chosen", "harmed"), [(0.0, ["conversion lead of the chosen ads"]), (0.8, [])])
+def test_ads_that_sell_credibly_less_are_found(config: Config, chosen: float, harmed: list[str]) -> None:
+    buy(config, 1000, chosen=chosen, others=0.8)
+    found = watch(turn_of(config))
+    assert found["harmed"] == harmed
+    lead, value = found["estimates"]
+    assert lead["value"] == pytest.approx((chosen - 0.8) * 5 / 6, abs=0.05)  # 200 of 1,200 saw ads before anyone bought
+    assert value["value"] == pytest.approx(10 * lead["value"]) and value["low"] < 0 < value["high"]
+
+
+def test_a_model_that_harms_goes_out_of_use_and_none_follows_it(
+    config: Config, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn_steps, "opened", lambda *_: True)
+    shutil.copytree(shop / "models/reward", config.out / "cycles/0001/reward/model")
+    path, name = config.out / "cycles/0001/manifest.json", "cycles/0001/reward/model"
+    told = json.loads(path.read_text())
+    told |= {"chosen_by": name, "in_use": {**told["in_use"], "reward": name}}
+    path.write_text(to_json(told))
+    engine = open_database(config.database)
+    entry = Learned(role="reward", fingerprint="x", name=name, parent=None, learned_from={}, learned_until=0)
+    register(engine, entry, 0, in_use=True)
+    buy(config, 1000, chosen=0.0, others=0.8)
+    assert "credibly worse: conversion lead of the chosen ads" in str(run(config, Painter()))
+    found = json.loads((config.out / "cycles/0002/manifest.json").read_text())
+    assert not found["gate"]["passed"] and found["chosen_by"] is None
+    assert found["in_use"]["reward"] == config.reward_model and name_in_use(engine, "reward") is None
+    assert all(one["creatives"] for one in found["fresh"])
+
+
+def test_who_harmed_chooses_no_more_and_bars_no_follower(config: Config) -> None:
+    turn = turn_of(config)
+    assert not learn_steps.barred(turn)
+    path = config.out / "cycles/0001/manifest.json"
+    told = json.loads(path.read_text())
+    path.write_text(to_json({**told, "guards": {"harmed": ["value lead of the chosen ads"]}}))
+    buy(config, 1000, chosen=0.0, others=0.8)
+    assert learn_steps.barred(turn) and watch(turn)["harmed"] == []
+    assert not learn_steps.barred(replace(turn, before={**turn.before, "reward": "another"}))
+
+
+def test_chance_chooses_until_a_model_has_proved_itself(config: Config) -> None:
+    """Of the ads that keep their promises."""
+    turn = turn_of(replace(config, candidates=4, fresh=2))
+    photo = Path(turn.catalog.parent / "photos" / next((turn.catalog.parent / "photos").iterdir()).name)
+    product = Product(id="a1", title="box number 1", image=photo)
+    names = dict(turn.before)
+    ranked = Studio.open(turn, names, chooses=True).best(product, (64, 64))
+    studios = [Studio.open(replace(turn, cycle=replace(turn.cycle, number=k)), names, chooses=False) for k in range(8)]
+    drawn = [studio.best(product, (64, 64)) for studio in studios]
+    assert [ad.rank for ad in ranked] == [1, 2]
+    assert {ad.rank for ads in drawn for ad in ads} == {1, 2, 3, 4}
+    assert [ad.rank for ad in studios[0].best(product, (64, 64))] == [ad.rank for ad in drawn[0]]
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "harmed", "barred", "passed", "proved"),
+    [
+        (0.40, 0.45, False, False, False, False),  # better than the last one, not than chance
+        (0.45, 0.55, False, False, True, True),
+        (0.60, 0.55, False, False, False, True),  # the last one has proved itself
+        (0.60, 0.55, False, True, False, False),
+        (0.45, 0.55, False, True, True, True),
+        (0.45, 0.55, True, False, False, False),
+    ],
+)
+def test_the_gate_asks_for_more_than_the_last_one_and_than_chance(
+    was: float, now: float, harmed: bool, barred: bool, passed: bool, proved: bool
+) -> None:
+    before, new, gain = (Estimate(name="", value=v, low=v - 0.01, high=v + 0.01, n=9) for v in (was, now, now - was))
+    for gate in ("better", "credible"):
+        assert decide(before, new, gain, gate, harmed=harmed, barred=barred) == (passed, proved)
+    unsure = replace(new, low=0.49)
+    assert decide(before, unsure, gain, "credible", harmed=False, barred=True) == (False, False)
+
+
+def test_two_calls_do_not_work_in_one_folder(config: Config) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from caig.recipes.store import held\n"
+        "with held(pathlib.Path(sys.argv[1])):\n"
+        "    print('holds', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(config.out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "holds\n"
+        with pytest.raises(InputError, match="expected a folder of its own, got one that another call is at work in"):
+            run(config, Painter())
+        other.kill()  # however it ends, the folder is free again
+        other.wait()
+    assert run(replace(config, least_clicks=10**6), Painter()).cycle == 0
