@@ -69,8 +69,8 @@ def test_weighted_means_by_hand() -> None:
 def test_campaigns_together_by_hand() -> None:
     """Arms 1 and 2 against arm 0 and, in a second campaign, arm 1 against arms 0 and 2; equal shares where shown.
 
-    First: of 90 impressions at 1/3 each, 6 clicks on arm 0, 3 and 9 on the others; of 30 that show arms 0 and 1 only, one
-    click on arm 1; a last version shows arms 1 and 2 alone and does not count. Total 3 (12 / 2 - 6) + 2 (1 - 0) = 2.
+    First: of 90 impressions at 1/3 each, 6 clicks on arm 0, 3 and 9 on the others; of 30 that show arms 0 and 1 only,
+    one on arm 1; a last version shows arms 1 and 2 alone and does not count. Total 3 (12 / 2 - 6) + 2 (1 - 0) = 2.
     Second: 60 impressions, 2 clicks on arm 1 and 2 on arm 2, total 3 (2 - 2 / 2) = 3. Lead (2 + 3) / 180.
     """
     third = 1 / 3

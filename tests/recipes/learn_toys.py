@@ -88,8 +88,8 @@ def visit(folder: Path, shoppers: int, *, at: int = 1_767_268_800_000, bot: bool
 
 def toy(folder: Path, models: Path, out: Path, **fields: object) -> Config:
     small = {
-        "steps": 4, "rounds": 0, "products": 2, "side": 64, "candidates": 2, "fresh": 1, "arms": 3, "rolls": 1,
-        "least_clicks": 10, "prompt_model": str(models / "prompt"), "reward_model": str(models / "reward"),
+        "steps": 4, "tune": "language", "rounds": 0, "products": 2, "side": 64, "candidates": 2, "fresh": 1, "arms": 3,
+        "rolls": 1, "least_clicks": 10, "prompt_model": str(models / "prompt"), "reward_model": str(models / "reward"),
         "calibrated_on": "simulated",
     }  # fmt: skip
     database = f"sqlite:///{folder / 'ledger.db'}"

@@ -329,7 +329,7 @@ def test_unusable_settings(fields: dict[str, Any], message: str, shop: Path, tmp
 
 
 CHANGES: dict[str, Any] = {
-    "calibrated_on": "click log", "steps": 3, "tune": "full", "lr": 1e-2, "head_lr": 1e-2, "candidates": 3,
+    "calibrated_on": "click log", "steps": 3, "tune": "heads", "lr": 1e-2, "head_lr": 1e-2, "candidates": 3,
     "fresh": 0, "arms": 4, "seed": 1, "rounds": 1,
 }  # fmt: skip
 """What each setting changes in the manifest; those that tests above show are left out: database, folder, log, images,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from caig.artifacts import to_json, write_atomic
@@ -23,7 +24,7 @@ from caig.recipes.learn import Config, run
 from caig.recipes.learn_data import Cycle, take_once
 from caig.recipes.learn_ledger import LedgerSource
 from caig.recipes.learn_steps import Studio, Turn, decide, watch
-from caig.types import Estimate, Product
+from caig.types import Estimate, Pixels, Product
 from tests.recipes.learn_toys import open_shop, toy, write_models
 from tests.recipes.pcpo_toys import Painter
 
@@ -138,12 +139,15 @@ def test_chance_chooses_until_a_model_has_proved_itself(config: Config) -> None:
     photo = Path(turn.catalog.parent / "photos" / next((turn.catalog.parent / "photos").iterdir()).name)
     product = Product(id="a1", title="box number 1", image=photo)
     names = dict(turn.before)
-    ranked = Studio.open(turn, names, chooses=True).best(product, (64, 64))
+    ranked = Studio.open(turn, names, chooses=True).best(product, (64, 64), nothing)
     studios = [Studio.open(replace(turn, cycle=replace(turn.cycle, number=k)), names, chooses=False) for k in range(8)]
-    drawn = [studio.best(product, (64, 64)) for studio in studios]
+    drawn = [studio.best(product, (64, 64), nothing) for studio in studios]
     assert [ad.rank for ad in ranked] == [1, 2]
+    best = ranked[0].creative.image
+    others = Studio.open(turn, names, chooses=True).best(product, (64, 64), lambda one: np.array_equal(one, best))
+    assert [ad.rank for ad in others] == [2, 3]
     assert {ad.rank for ads in drawn for ad in ads} == {1, 2, 3, 4}
-    assert [ad.rank for ad in studios[0].best(product, (64, 64))] == [ad.rank for ad in drawn[0]]
+    assert [ad.rank for ad in studios[0].best(product, (64, 64), nothing)] == [ad.rank for ad in drawn[0]]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +169,10 @@ def test_the_gate_asks_for_more_than_the_last_one_and_than_chance(
         assert decide(before, new, gain, gate, harmed=harmed, barred=barred) == (passed, proved)
     unsure = replace(new, low=0.49)
     assert decide(before, unsure, gain, "credible", harmed=False, barred=True) == (False, False)
+
+
+def nothing(picture: Pixels) -> bool:
+    return False
 
 
 def test_two_calls_do_not_work_in_one_folder(config: Config) -> None:

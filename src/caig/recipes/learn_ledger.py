@@ -22,7 +22,7 @@ from caig.recipes.learn_data import Cycle, Taken, counted, window_start
 from caig.recipes.learn_steps import Record, Studio, Turn, told
 from caig.recipes.store import Store
 from caig.service import store as shelf
-from caig.service.painter import Painter
+from caig.service.painter import Painter, creative_id
 from caig.service.uploads import Files
 from caig.types import Estimate, Product
 
@@ -112,17 +112,21 @@ class LedgerSource:
 
     def launch(self, studio: Studio, store: Store) -> list[Record]:
         """Give every running campaign its fresh ads."""
-        return [store.once(f"fresh/{one.id}", self._launch, studio, one) for one in self.running()]
+        running = self.running()
+        had = store.once(
+            "arms", lambda: {one.id: list(dict(campaigns.arm_rows(self.engine, one.id))) for one in running}
+        )
+        return [store.once(f"fresh/{one.id}", self._launch, studio, one, had[one.id]) for one in running]
 
-    def _launch(self, studio: Studio, campaign: Campaign) -> Record:
-        """Fresh ads for one campaign; its weakest make room. Doing it again changes nothing."""
+    def _launch(self, studio: Studio, campaign: Campaign, had: Sequence[str]) -> Record:
+        """Fresh ads for one campaign, none that it `had`; its weakest make room. Doing it again changes nothing."""
         known = dict(campaigns.arm_rows(self.engine, campaign.id))
         control = self.creatives(list(known)[:1]).popitem()[1]
         painter = Painter(engine=self.engine, files=self.files, pipeline=studio.pipeline, parent=0)
         product, size = painter.product(campaign.product_id), (control["width"], control["height"])
-        ads = studio.best(product, size)
+        ads = studio.best(product, size, lambda picture: creative_id(product, picture) in had)
         request = {"width": size[0], "height": size[1], "description": None, "parent": None}
-        ids = painter.keep(product, request, [ad.creative for ad in ads])
+        ids = painter.keep(product, request, [ad.creative for ad in ads]) if ads else []
         new = [id for id in ids if id not in known]
         live = sum(not retired for retired in known.values()) - 1
         gone = weakest(self, campaign, live + len(new) - self.config.arms, ids, studio.turn.taken.until)

@@ -3,7 +3,7 @@ chooses fresh ads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -27,7 +27,7 @@ from caig.recipes.pcpo_steps import Shelf
 from caig.recipes.reward.report import Judged, judge
 from caig.recipes.reward.samples import read_log
 from caig.seeding import seed_for
-from caig.types import Estimate, Product, RankedAd, Size
+from caig.types import Estimate, Pixels, Product, RankedAd, Size
 
 Record = dict[str, Any]
 CHANCE = 0.5  # accuracy of a coin
@@ -218,12 +218,13 @@ class Studio:
         pipeline = AdPipeline(prompt_model=prompt, background_model=turn.background, reward_model=judge)
         return cls(turn=turn, pipeline=pipeline, chooses=chooses)
 
-    def best(self, product: Product, size: Size) -> list[RankedAd]:
-        """`fresh` of `candidates` ads of `size`, no two alike, that keep their promises: the best, or drawn."""
+    def best(self, product: Product, size: Size, had: Callable[[Pixels], bool]) -> list[RankedAd]:
+        """`fresh` of `candidates` ads of `size`, no two alike and none that was `had` before, that keep their promises:
+        the best, or drawn."""
         config = self.turn.config
         seed = seed_for(config.seed, "fresh", self.turn.cycle.number)
         made = self.pipeline.generate(product, n=config.candidates, size=size, seed=seed, rolls=config.rolls)
-        ads = list({ad.creative.id: ad for ad in made}.values())
+        ads = [ad for ad in {ad.creative.id: ad for ad in made}.values() if not had(ad.creative.image)]
         kept = [ad for ad in ads if not ad.creative.fidelity.broken] or ads
         if not self.chooses:
             Random(seed_for(seed, product.id)).shuffle(kept)
@@ -232,7 +233,7 @@ class Studio:
     def write(self, product: Product, size: Size) -> Record:
         """Fresh ads as files below the cycle's folder."""
         folder = self.turn.cycle.folder / "fresh" / folder_name(product.id)
-        ads = self.best(product, size)
+        ads = self.best(product, size, lambda picture: False)  # an ad server of one's own knows which it has
         for ad in ads:
             write_atomic(folder / f"{ad.creative.id}.png", encode(ad.creative.image))
         return {"campaign": None, "creatives": [told(ad) for ad in ads], "retired": []}

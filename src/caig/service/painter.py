@@ -108,7 +108,7 @@ class Painter:
         assert isinstance(product.image, Path)
         original = original_ad(product.image, (request["width"], request["height"]))
         pictures = [original, *(creative.image for creative in made)]
-        ids = [record_hash([product.id, content_hash(picture)]) for picture in pictures]
+        ids = [creative_id(product, picture) for picture in pictures]
         scores = self.pipeline.reward_model.score(product, pictures, ids=ids)
         models = {role: dict(model) for role, model in self.pipeline.models().items()}
         kind = "generated" if request["description"] is None else "edited"
@@ -154,6 +154,11 @@ class Painter:
         from caig.imaging.layered import encode_layers
 
         return None if layers is None else self.files.save(encode_layers(layers, "ora"), ".ora")
+
+
+def creative_id(product: Product, picture: Pixels) -> str:
+    """Under which a picture u8[H, W, 3] of a product is kept."""
+    return record_hash([product.id, content_hash(picture)])
 
 
 def original_ad(path: Path, size: Size) -> Pixels:

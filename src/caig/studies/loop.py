@@ -10,8 +10,9 @@ Every decision, impression and click is a request to the service, with its token
 the true CTR of what was shown: per product and cycle the mean over its impressions. Intervals resample worlds, then
 products. Regret: clicks lost against always showing the best ad that any of the three had of a product by the end.
 
-Cheap, to fit one core: small models, `coarse` pictures (not refined; plates as they are), and pictures that were
-painted once are kept. The service names impressions at random, so that two runs of the same seed differ a little.
+Cheap, to fit one core: small models, `coarse` pictures (not refined; plates as they are), pictures that were painted
+once are kept, and the heads of the reward model alone learn. The service names impressions at random, so that two
+runs of the same seed differ a little.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Config:
     arms: int = 4
     """Ads of a product that are shown at most."""
     rounds: int = 0
-    """Rounds of preference optimisation after each cycle."""
+    """Rounds of preference optimisation after each cycle that lets a reward model pass; with none the prompt model
+    stays as it is, and worlds share their paintings."""
     steps: int = 400
     """Steps of the reward model's heads after each cycle."""
     prompt_model: str = "embedded"
