@@ -1,7 +1,5 @@
 """The reward recipe at toy size: what a batch holds, calibration by hand, that a cut run resumes, what it reports."""
 
-import csv
-import io
 import json
 import math
 import re
@@ -11,59 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from caig.data.clicks import CreativeClicks, read_clicks
 from caig.data.comparisons import compare
 from caig.errors import CatalogError, InputError
-from caig.models.mllm import BackboneSize, build_backbone, save_mllm
 from caig.models.reward_model import RewardModel
 from caig.recipes import reward
-from caig.recipes.reward import Config, report, run, samples, steps
+from caig.recipes.reward import report, run, samples, steps
 from caig.types import ClickCounts, Product, Score
-from tests.archives import write_tar
-
-TINY = BackboneSize(
-    image=32, vision_width=16, vision_layers=1, width=32, layers=1, vocabulary=300, initializer=0.1
-)  # so small a width learns nothing from weights of 0.02
-
-
-def png(level: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((32, 32, 3), level, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+from tests.recipes.reward_toys import sequences, toy, weights, write_log
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """14 products (by hash four test, one validation), three pictures each; the brighter one is clicked more."""
-    folder = tmp_path_factory.mktemp("data")
-    products, log, truth = {}, [], []
-    for n in range(14):
-        record = {"id": f"p{n:04d}", "category": "mug", "title": f"Fjord mug {n}", "price": 9.5}
-        products |= {f"p{n:04d}.image.webp": png(0), f"p{n:04d}.json": json.dumps(record).encode()}
-        for k, level in enumerate((40, 120, 220)):
-            (folder / f"{n}-{k}.png").write_bytes(png(level + n))
-            rate = 0.02 + 0.01 * k
-            log.append([f"p{n:04d}", f"c{n}-{k}", f"{n}-{k}.png", 5000, round(5000 * rate)])
-            truth.append([f"p{n:04d}", f"c{n}-{k}", rate])
-    write_tar(folder / "products.tar", products)
-    write_tar(folder / "scenes-00.tar", {"s0.image.webp": png(99)})
-    for name, header, rows in (
-        ("clicks.csv", ["product_id", "creative_id", "image", "impressions", "clicks"], log),
-        ("truth.csv", ["product_id", "creative_id", "ctr"], truth),
-    ):
-        with (folder / name).open("w", newline="") as file:
-            csv.writer(file).writerows([header, *rows])
-    texts = samples.tokenizer_texts(Config(data=folder, clicks=folder / "clicks.csv", out=folder / "out"))
-    save_mllm(*build_backbone(texts, seed=3, size=TINY), folder / "backbone")
-    return folder
-
-
-def toy(data: Path, out: Path, **fields) -> Config:
-    usual = {"steps": 4, "tower_steps": 2, "products": 3, "pictures": 2, "checkpoint_every": 2, "members": 2}
-    files = {"data": data, "clicks": data / "clicks.csv", "truth": data / "truth.csv", "out": out}
-    return Config(**files | {"backbone": str(data / "backbone")} | usual | fields)
+    return write_log(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +30,6 @@ def uncut(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("uncut")
     run(toy(data, out))
     return out
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return torch.load(out / "checkpoint.pt", weights_only=True)["network"]
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -199,14 +154,6 @@ def test_words_can_be_withheld(data: Path, tmp_path: Path):
     assert all(
         text.startswith("the product in the picture. ") for text in samples.draw_batch(products, config, 0).texts
     )
-
-
-def sequences(data: Path, out: Path, **fields) -> tuple:
-    """A network, its eyes and a batch of real pictures."""
-    config = toy(data, out, **fields)
-    network, processor, side = reward.build(config)
-    batch = samples.draw_batch(samples.read_samples(config, side).train, config, seed=5)
-    return network.eval(), steps.Eyes(network, processor, config), batch, config
 
 
 def test_a_blank_picture_is_grey_to_the_model(data: Path, tmp_path: Path):
@@ -394,16 +341,11 @@ def test_kept_heads_go_on_from_the_model_that_they_come_from(data: Path, uncut: 
 def test_the_heads_alone_learn_from_states_that_were_read_once(data: Path, tmp_path: Path):
     network, eyes, batch, config = sequences(data, tmp_path, tune="heads")
     read = steps.Eyes(network, eyes.processor, replace(config, tune="language"))
-    rows = [[picture] for picture in batch.pictures]
-    for _ in range(2):
-        known = eyes.ask(network.told, batch.texts, rows)
-        torch.testing.assert_close(known, read.ask(network.told, batch.texts, rows))
+    for eye in (eyes, eyes):
+        asked = network.told, batch.texts, [[picture] for picture in batch.pictures]
+        torch.testing.assert_close(eye.ask(*asked), read.ask(*asked))
     assert len(eyes.known) == len({picture.tobytes() for picture in batch.pictures})
-    again = samples.draw_batch(samples.read_samples(config, 32).train, config, seed=6)
-    shown = [one.pictures for one in samples.read_samples(config, 32).train]
-    originals = {picture.tobytes() for pictures in shown for picture in pictures}
-    assert {picture.tobytes() for picture in again.pictures} <= originals  # none mirrored
-    before = {name: value.clone() for name, value in reward.build(config)[0].state_dict().items()}
+    before = reward.build(config)[0].state_dict()
     run(config)
     changed = {name for name, value in weights(config.out).items() if not torch.equal(value, before[name])}
     assert changed and all(name.startswith(("heads.", "log_slope")) for name in changed)
