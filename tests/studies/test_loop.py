@@ -64,7 +64,8 @@ def test_unusable_settings(name: str, tmp_path: Path) -> None:
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr("caig.models.prompt_model.MAX_TOKENS", 12)
     monkeypatch.setattr("caig.studies.preference_parts.load_painter", lambda name, coarse: Painter())
-    monkeypatch.setattr(loop, "WINDOW", 5)
+    monkeypatch.setattr(loop, "WINDOW", 4)
+    monkeypatch.setattr("caig.studies.loop_traffic.TOGETHER", 40)  # a busy machine takes no 4 s for these
     models = write_models(tmp_path / "models")
     names = {"prompt_model": str(models / "prompt"), "reward_model": str(models / "reward")}
     small = {"cycles": 2, "worlds": 1, "products": 6, "shoppers": 60, "ads": 2, "candidates": 2, "fresh": 1, "arms": 2}
