@@ -14,7 +14,7 @@ from caig.errors import InputError
 from caig.models.mllm import PictureFeatures, encode, see, with_features
 from caig.models.reward_model import GREY, RewardNetwork, together
 from caig.preference.losses import centred_log_ctr_error, click_share_error, pairwise_cross_entropy
-from caig.recipes.processes import own_rows, whole
+from caig.recipes.processes import is_sharded, own_rows, whole
 from caig.recipes.reward.samples import Batch
 from caig.seeding import seed_for
 from caig.types import Pixels
@@ -71,7 +71,7 @@ class Eyes:
             accelerator,
         )
         self.layout, self.blank, self.keeps = config.layout, "image" in config.without, config.tune != "full"
-        self.knows = config.tune == "heads"
+        self.knows = config.tune == "heads" and not is_sharded()  # else each process has to run the layers as often
         self.seen: dict[tuple[int, ...], PictureFeatures] = {}
         self.known: dict[tuple[object, ...], Tensor] = {}
 
