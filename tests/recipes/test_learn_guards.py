@@ -150,6 +150,16 @@ def test_chance_chooses_until_a_model_has_proved_itself(config: Config) -> None:
     assert [ad.rank for ad in studios[0].best(product, (64, 64), nothing)] == [ad.rank for ad in drawn[0]]
 
 
+def test_heads_begin_anew_where_the_first_cycle_did_and_the_rest_goes_on(config: Config, shop: Path) -> None:
+    name = "cycles/0001/reward/model"
+    shutil.copytree(shop / "models/reward", config.out / name)
+    turn = turn_of(config)
+    turn = replace(turn, before={**turn.before, "reward": name})
+    for tune, begun in (("heads", config.reward_model), ("language", name), ("full", name)):
+        found = learn_steps.starting_point(replace(turn, config=replace(config, tune=tune)))  # type: ignore[arg-type]
+        assert (found[0], found[1].name, found[2]) == (begun, turn.located(begun), tune)
+
+
 @pytest.mark.parametrize(
     ("was", "now", "harmed", "barred", "passed", "proved"),
     [

@@ -67,28 +67,25 @@ def in_use(config: Config, cycle: Cycle) -> dict[str, str]:
 
 
 def train_reward(turn: Turn) -> Record:
-    """Go on with the reward model in use, on every click taken so far; returns the new one's name and what made it.
+    """Go on with a reward model, on every click taken so far; returns the new one's name and what made it.
 
     CatalogError when no training product has two pictures with clicks in one window.
     """
-    config, parent = turn.config, turn.load("reward", turn.before["reward"])
-    calibration = getattr(parent, "calibration", None)
-    if calibration is None:
-        hint = "Name a folder that caig train reward made, or embedded."
-        raise CheckpointError("reward model", expected="a checkpoint that can learn", got=parent.name, next_step=hint)
+    config, (name, parent, tune) = turn.config, starting_point(turn)
+    calibration = parent.calibration
     training = reward.Config(
         data=turn.source.pictures,
         clicks=config.out / "clicks",
         catalog=turn.catalog,
         out=turn.cycle.folder / "reward",
         calibrated_on=config.calibrated_on,
-        backbone=turn.located(turn.before["reward"]),
+        backbone=turn.located(name),
         heads="kept",
         windows=True,
         form=calibration.form,
         layout=calibration.layout,
         members=parent.network.members,
-        tune="lora" if getattr(parent.network.backbone, "peft_config", None) else config.tune,
+        tune=tune,
         steps=config.steps,
         lr=config.lr,
         head_lr=config.head_lr,
@@ -98,6 +95,25 @@ def train_reward(turn: Turn) -> Record:
     folder = reward.run(training)
     logs = [manifest["log"]["hash"] for manifest in turn.cycle.earlier()] + [turn.taken.hash]
     return {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": parent.fingerprint, "logs": logs}
+
+
+def starting_point(turn: Turn) -> tuple[str, Any, Any]:
+    """Name and model that training goes on from, and what of it learns: the one in use; or, where the heads alone
+    learn, the one of the first cycle, since all clicks are there to learn from and more steps harm (docs/LOG.md).
+
+    CheckpointError when it can't learn.
+    """
+    name, tune = turn.before["reward"], turn.config.tune
+    model = turn.load("reward", name)
+    if getattr(model, "calibration", None) is None:
+        hint = "Name a folder that caig train reward made, or embedded."
+        raise CheckpointError("reward model", expected="a checkpoint that can learn", got=model.name, next_step=hint)
+    if getattr(model.network.backbone, "peft_config", None):
+        return name, model, "lora"
+    if tune == "heads" and name != turn.config.reward_model:
+        name = turn.config.reward_model
+        model = turn.load("reward", name)
+    return name, model, tune
 
 
 def watch(turn: Turn) -> Record:
