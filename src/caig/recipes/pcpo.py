@@ -74,7 +74,7 @@ class Config:
     dropout: float = 0.0
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
-    lr: float = 3e-3
+    lr: float = 1e-3
     epochs: int = 1
     """Passes over a round's pairs; more learn them by heart (docs/LOG.md)."""
     batch: int = 4

@@ -61,7 +61,7 @@ class Config:
     worlds: int = 6
     first_world: int = 500
     """Seed of the validation world; the others follow."""
-    rates: tuple[float, ...] = (1e-3, 3e-3, 6e-3)
+    rates: tuple[float, ...] = (5e-4, 1e-3, 3e-3)
     """Learning rates to choose from, for each row, on the validation world; a single one is taken as it is."""
     rounds: int = 3
     products: int = 128
