@@ -106,6 +106,18 @@ def test_plates_that_fit_alike_take_turns_by_seed(tmp_path: Path) -> None:
     assert colours == [tuple(lay(bank, "kitchen", seed)[0, 0]) for seed in range(12)]
 
 
+def test_two_seeds_frame_the_only_plate_that_fits_differently(tmp_path: Path) -> None:
+    folder = write_bank(tmp_path, [({"setting": "kitchen", **FACTORS}, (0, 0, 0))])
+    bank = PlateBank.read(folder)
+    assert bank is not None
+    checked = np.kron(np.indices((12, 12)).sum(0) % 2, np.ones((8, 8)))[..., None].repeat(3, 2) * 255
+    bank.plates[0] = replace(bank.plates[0], encoded=webp(checked.astype(np.uint8)))
+    pictures = [lay(bank, "kitchen", seed).astype(int) for seed in range(8)]
+    apart = [np.abs(a - b).mean() for k, a in enumerate(pictures) for b in pictures[:k]]
+    print(f"required: every two seeds over 2 levels apart; measured: {min(apart):.1f} and more")
+    assert min(apart) > 2
+
+
 def test_what_the_negative_text_names_is_avoided(bank: PlateBank) -> None:
     assert tuple(lay(bank, "kitchen", negative="soft morning light")[0, 0]) == (0, 250, 0)
     assert tuple(lay(bank, "kitchen", negative="golden hour sunlight")[0, 0]) == (250, 0, 0)

@@ -38,6 +38,7 @@ WEIGHTS = {"setting": 10.0, "lighting": 7.0, "floor": 1.0, "backdrop": 1.0, "pro
 MISFIT = 0.15  # what a plate loses by standing badly, beside a text match of 0 to 1
 NEAR = 0.05  # plates this close to the best one take turns by seed
 MOST_ZOOM = 1.6  # a plate is enlarged by at most this beyond what covers the canvas
+FRAMING = 0.15  # a seed shows a plate up to this much larger, so that two seeds of one description differ
 CALM = 0.2  # deviation of the blur where copy will stand, over that space's shorter side
 STRETCH = 2.0  # canvases this much wider than a plate, for their height, continue it by mirror images
 
@@ -97,9 +98,9 @@ class PlateBank:
         """
         height, width = canvas.product.shape
         rng = np.random.default_rng(seed)
-        mirrored = bool(rng.integers(2))
+        mirrored, zoom = bool(rng.integers(2)), 1 + FRAMING * float(rng.random())
         box = product_box(canvas.product)
-        fits = [fit_plate(plate.size, plate.stand, box, (width, height), mirrored) for plate in self.plates]
+        fits = [fit_plate(plate.size, plate.stand, box, (width, height), mirrored, zoom) for plate in self.plates]
         worth = self.match(description.text) - MISFIT * np.array([fit.misfit for fit in fits])
         if description.negative:
             worth -= self.match(description.negative)
@@ -170,9 +171,10 @@ def _kept(files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
         yield f"{record['id']}.{suffix}", data
 
 
-def fit_plate(plate: Size, stand: Sides, product: Sides, canvas: Size, mirrored: bool) -> Fit:
+def fit_plate(plate: Size, stand: Sides, product: Sides, canvas: Size, mirrored: bool, zoom: float = 1.0) -> Fit:
     """Where a plate of `plate` (W, H) pixels goes on `canvas` (W, H), so that what would stand on it stands where
-    the product does (`product` in pixels of the canvas), as large as the product, with no gap where that can be.
+    the product does (`product` in pixels of the canvas), as large as the product, with no gap where that can be; `zoom`
+    times as large as that, 1 or more.
 
     A canvas `STRETCH` times wider for its height than the plate is not covered in its width: mirror images continue it
     there. A tall one is covered, since a mirror image would put ground above the sky.
@@ -182,7 +184,7 @@ def fit_plate(plate: Size, stand: Sides, product: Sides, canvas: Size, mirrored:
     covers = canvas[0] / wide, canvas[1] / high
     least = covers[1] if covers[0] > STRETCH * covers[1] else max(covers)
     wanted = (product[3] - product[1]) / ((stand[3] - stand[1]) * high)
-    scale = float(np.clip(wanted, least, MOST_ZOOM * least))
+    scale = zoom * float(np.clip(wanted, least, MOST_ZOOM * least))
     x = _cover((product[0] + product[2]) / 2 - scale * wide * (left + right) / 2, scale * wide, canvas[0])
     y = _cover(product[3] - scale * high * stand[3], scale * high, canvas[1])
     off_x = (product[0] + product[2]) / 2 - (x + scale * wide * (left + right) / 2)
