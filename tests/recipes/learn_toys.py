@@ -46,6 +46,14 @@ def write_reward_model(folder: Path, members: int = 2) -> Path:
     return folder
 
 
+def make_shop(folder: Path) -> Path:
+    """`folder` with a service in which shoppers clicked, and models to begin with."""
+    (folder / "service").mkdir()
+    open_shop(folder / "service")
+    write_models(folder / "models")
+    return folder
+
+
 def open_shop(folder: Path) -> Path:
     """A service's folder with a campaign of three ads for each product, and clicks; every decision is long over."""
     engine, files = open_database(f"sqlite:///{folder / 'ledger.db'}"), Files(folder)

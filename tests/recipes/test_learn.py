@@ -35,7 +35,7 @@ from caig.service.uploads import Files
 from caig.types import Estimate, Product, Score
 from tests.cli.cli_fakes import Prompts, Rewards
 from tests.recipes.cutting import cut_at
-from tests.recipes.learn_toys import open_shop, toy, visit, write_models
+from tests.recipes.learn_toys import make_shop, toy, visit
 from tests.recipes.pcpo_toys import Painter
 
 
@@ -49,11 +49,7 @@ def short_texts():
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop")
-    (folder / "service").mkdir()
-    open_shop(folder / "service")
-    write_models(folder / "models")
-    return folder
+    return make_shop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +19,12 @@ from caig.online.learned import Learned, name_in_use, register
 from caig.online.ledger import Event, Ledger
 from caig.online.schema import open_database
 from caig.recipes import learn_steps
-from caig.recipes.learn import Config, run
+from caig.recipes.learn import Config, _begin, run
 from caig.recipes.learn_data import Cycle, take_once
 from caig.recipes.learn_ledger import LedgerSource
 from caig.recipes.learn_steps import Studio, Turn, decide, watch
 from caig.types import Estimate, Pixels, Product
-from tests.recipes.learn_toys import open_shop, toy, write_models
+from tests.recipes.learn_toys import make_shop, toy
 from tests.recipes.pcpo_toys import Painter
 
 NOON = 1_767_268_800_000  # 2026-01-01
@@ -33,11 +32,7 @@ NOON = 1_767_268_800_000  # 2026-01-01
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop")
-    (folder / "service").mkdir()
-    open_shop(folder / "service")
-    write_models(folder / "models")
-    return folder
+    return make_shop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture
@@ -80,16 +75,7 @@ def turn_of(config: Config) -> Turn:
     source, cycle = LedgerSource(config), Cycle.current(config.out)
     taken = take_once(source, cycle)
     assert taken is not None
-    before: dict[str, Any] = {"reward": config.reward_model, "prompt": config.prompt_model}
-    return Turn(
-        config=config,
-        cycle=cycle,
-        source=source,
-        taken=taken,
-        catalog=source.products(cycle),
-        background=Painter(),
-        before=before,
-    )
+    return _begin(config, cycle, source, taken, Painter())
 
 
 @pytest.mark.parametrize(("chosen", "harmed"), [(0.0, ["conversion lead of the chosen ads"]), (0.8, [])])
