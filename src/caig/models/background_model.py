@@ -110,15 +110,16 @@ class BackgroundModel:
 
     def with_controlnet_scale(self, scale: float) -> BackgroundModel:
         """The same weights, with the ControlNet's part multiplied by `scale`; 0 leaves it out."""
-        name = f"{self.name}, ControlNet x {scale:g}"
         sampling = replace(self.sampling, controlnet_scale=scale)
-        model = BackgroundModel(self.pipeline, sampling, name=name, plates=self.plates)
-        model.fingerprint = self.fingerprint
-        return model
+        return self._variant(f"ControlNet x {scale:g}", sampling, self.plates)
 
     def from_noise(self) -> BackgroundModel:
         """The same weights without plates: the diffusion model paints alone, as in the paper."""
-        model = BackgroundModel(self.pipeline, self.sampling, name=f"{self.name}, from noise")
+        return self._variant("from noise", self.sampling, None)
+
+    def _variant(self, what: str, sampling: Sampling, plates: PlateBank | None) -> BackgroundModel:
+        """The same weights at work in another way, which the name tells."""
+        model = BackgroundModel(self.pipeline, sampling, name=f"{self.name}, {what}", plates=plates)
         model.fingerprint = self.fingerprint
         return model
 
@@ -134,17 +135,15 @@ class BackgroundModel:
         if not self._guided() and self.plates is None and any(d.negative for d in descriptions):
             hint = "Leave the negative out, or sample with a guidance above 1."
             raise InputError("negative", expected="a background model with guidance", got=self.name, next_step=hint)
-        plates = (
-            [self.plates.lay(d, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
-            if self.plates
-            else []
-        )
-        if plates and not self.sampling.refine:
-            return plates
+        plates: list[Pixels] = []
+        if self.plates is not None:
+            plates = [self.plates.lay(d, canvas, seed=s) for d, s in zip(descriptions, seeds, strict=True)]
+            if not self.sampling.refine:
+                return plates
         negatives = [description.negative for description in descriptions] if self._guided() else None
         words = encode_texts(self.pipeline, [description.text for description in descriptions], negatives)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        if plates:
+        if self.plates is not None:
             return self._relight(frame, canvas, words, generators, plates)
         latents = self._sample(frame, canvas, words, generators)
         if self.sampling.enlarges and width > frame.inner_width:

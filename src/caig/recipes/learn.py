@@ -170,8 +170,9 @@ def _run(config: Config, background: BackgroundModel | None) -> Report:
     if prompt["name"] != turn.before["prompt"]:
         source.adopt(turn, "prompt", prompt, True)
     in_use = {"reward": judge, "prompt": prompt["name"]}
-    studio = steps.Studio.open(turn, in_use, chooses=gate["proved"])
-    fresh = source.launch(studio, store) if config.fresh else []
+    fresh = []
+    if config.fresh:
+        fresh = source.launch(steps.Studio.open(turn, in_use, chooses=gate["proved"]), store)
 
     manifest = {
         "cycle": cycle.number,

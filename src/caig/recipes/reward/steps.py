@@ -64,12 +64,7 @@ class Eyes:
     that they depend on nothing but the picture. Where the heads alone learn, so are the hidden states they read."""
 
     def __init__(self, network: RewardNetwork, processor: Any, config: Config, accelerator: Any = None) -> None:
-        self.network, self.backbone, self.processor, self.accelerator = (
-            network,
-            network.backbone,
-            processor,
-            accelerator,
-        )
+        self.network, self.processor, self.accelerator = network, processor, accelerator
         self.layout, self.blank, self.keeps = config.layout, "image" in config.without, config.tune != "full"
         self.knows = config.tune == "heads" and not is_sharded()  # else each process has to run the layers as often
         self.seen: dict[tuple[int, ...], PictureFeatures] = {}
@@ -103,7 +98,7 @@ class Eyes:
     ) -> Any:
         rows = [[np.full_like(picture, GREY) for picture in row] for row in rows] if self.blank else rows
         rows = [row if len(row) == 1 else together(*row, self.layout) for row in rows]
-        inputs = encode(self.processor, texts, rows, self.backbone.device)
+        inputs = encode(self.processor, texts, rows, self.network.backbone.device)
         if not self.keeps:
             return inputs
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -123,9 +118,10 @@ class Eyes:
     def _see(self, picture: Pixels) -> PictureFeatures:
         key = key_of(picture)
         if key not in self.seen:
-            was = self.backbone.training
-            self.seen[key] = see(self.backbone.eval(), encode(self.processor, [""], [picture], self.backbone.device))[0]
-            self.backbone.train(was)
+            backbone = self.network.backbone
+            was = backbone.training
+            self.seen[key] = see(backbone.eval(), encode(self.processor, [""], [picture], backbone.device))[0]
+            backbone.train(was)
         return self.seen[key]
 
 
