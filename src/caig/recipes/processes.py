@@ -9,6 +9,7 @@ shared cache and the switch of an adapter need. Each process has the whole model
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from datetime import timedelta
@@ -16,7 +17,7 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import broadcast
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from caig.errors import InputError
@@ -36,6 +37,13 @@ def join_processes(device: str | None = None, *, shards: bool = False) -> Accele
     if chosen.startswith("cuda:"):
         torch.cuda.set_device(chosen)
     return Accelerator(cpu=chosen == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+
+
+@atexit.register
+def _leave() -> None:
+    """Leave the other processes: threads of a group that is still joined may abort a process that ends."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def is_sharded() -> bool:
