@@ -1,10 +1,10 @@
 """The reward model: which picture of a product is clicked more, and how often.
 
-A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (linear heads on
-the last token's hidden state) and `reward.json` (a `Calibration`, which also names the form of the input):
+A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (heads on the
+last token's hidden state) and `reward.json` (a `Calibration`, which also names the form of the input):
 
-    siamese   each picture by itself, with the product's words; head `utility` Linear(d, members). N candidates cost N
-              passes, and a score depends neither on their order nor on each other.
+    siamese   each picture by itself, with the product's words; head `utility` (`Utility`), an ensemble. N candidates
+              cost N passes, and a score depends neither on their order nor on each other.
     joint     as published: two pictures of a product in one sequence; heads `classification` Linear(d, 2), logits of
               "the left one is clicked more" and "the right one", and `regression` Linear(d, 2), the two log CTRs. Read
               in both orders, N (N - 1) passes for N candidates. `layout` says how two pictures enter: in two image
@@ -50,10 +50,8 @@ FIRST_LOG_SLOPE = math.log(0.1)  # a logit of 1 is about a tenth of log CTR at s
 
 Form = Literal["siamese", "joint"]
 Layout = Literal["slots", "left-right"]
-HEAD_WIDTHS: Final = {
-    "siamese": {"utility": 1},  # or as wide as the ensemble
-    "joint": {"classification": 2, "regression": 2},
-}
+JOINT_HEADS: Final = {"classification": 2, "regression": 2}
+TASTES = 24  # dimensions in which pictures and products are compared
 Floats = NDArray[np.float64]
 
 
@@ -95,26 +93,54 @@ class Calibration:
         return ctr, low, high
 
 
-class RewardNetwork(nn.Module):
-    """A multimodal language model with linear heads on its last token's hidden state.
+class Utility(nn.Module):
+    """u = w . z + z^T M z in a space of few dimensions, z = tastes(hidden) f[B, TASTES], for each of `members`.
 
-    Siamese: `utility` is an ensemble of `members` Linear(d, 1), each trained on products weighted at random, whose
-    spread tells how sure their mean is. Relative log CTR is the utility times exp(`log_slope`), which is learned: one
-    output for both losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
+    Which look suits which product is a product of the two, which no linear head on their sum can tell; pairwise terms
+    are what factorization machines add to click models (Rendle 2010). All members share the space: what a picture is
+    like is learned once, what is liked, by each of them, from fewer numbers than the hidden state has.
+    """
+
+    def __init__(self, width: int, members: int) -> None:
+        super().__init__()
+        self.tastes = nn.Linear(width, TASTES)
+        self.linear = nn.Parameter(torch.randn(members, TASTES) / TASTES)
+        self.pairwise = nn.Parameter(torch.zeros(members, TASTES, TASTES))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """f32[B, members] of hidden states f32[B, d]."""
+        z = self.tastes(hidden)
+        return z @ self.linear.T + torch.einsum("bi,mij,bj->bm", z, self.pairwise, z)
+
+    def renewed(self, members: int) -> Utility:
+        """Others who judge in the same space, and like nothing in particular yet."""
+        fresh = Utility(self.tastes.in_features, members).to(self.linear.device)
+        fresh.tastes.load_state_dict(self.tastes.state_dict())
+        return fresh
+
+
+class RewardNetwork(nn.Module):
+    """A multimodal language model with heads on its last token's hidden state.
+
+    Siamese: `utility` is an ensemble of `members`, each trained on products weighted at random, whose spread tells how
+    sure their mean is. Relative log CTR is the utility times exp(`log_slope`), which is learned: one output for both
+    losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
     """
 
     def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1) -> None:
         super().__init__()
         self.backbone = backbone
         self.form = form
-        widths = HEAD_WIDTHS[form] | ({"utility": members} if form == "siamese" else {})
-        self.heads = nn.ModuleDict({name: nn.Linear(width, outputs) for name, outputs in widths.items()})
+        joint = {name: nn.Linear(width, outputs) for name, outputs in JOINT_HEADS.items()}
+        self.heads = nn.ModuleDict(joint if form == "joint" else {"utility": Utility(width, members)})
         self.log_slope = nn.Parameter(torch.tensor(FIRST_LOG_SLOPE))
+        self.knows_tastes = False
+        """Whether `tastes` were learned before, so that they need not learn along with the heads."""
 
     @property
     def members(self) -> int:
         """Heads of the ensemble; 1, if joint."""
-        return self.heads["utility"].out_features if self.form == "siamese" else 1  # type: ignore[return-value]
+        return len(self.heads["utility"].linear) if self.form == "siamese" else 1  # type: ignore[arg-type]
 
     def forward(self, inputs: Any) -> tuple[Tensor, ...]:
         """Every head's outputs, f32[B, outputs] each, for B left-padded sequences."""
@@ -287,13 +313,24 @@ def _read_calibration(path: Path) -> Calibration:
 def _load_network(backbone: Any, form: Form, path: Path) -> RewardNetwork:
     try:
         heads = load_file(path)
-        members = heads["utility.bias"].shape[0] if form == "siamese" else 1
+        members = len(heads["utility.linear"]) if form == "siamese" else 1
         network = RewardNetwork(backbone, width_of(backbone), form=form, members=members)
         network.heads.load_state_dict(heads)
+        network.knows_tastes = form == "siamese"
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise _broken(path, error) from error
     network.heads.to(backbone.device)
     return network
+
+
+def keep_tastes(network: RewardNetwork, folder: Path) -> None:
+    """Let new siamese heads judge in the space of the siamese reward checkpoint in `folder`, if it is one."""
+    if (folder / HEADS).is_file():
+        own = {name.removeprefix("utility."): value for name, value in load_file(folder / HEADS).items()}
+        if "tastes.weight" in own:
+            tastes = {name.removeprefix("tastes."): own[name] for name in ("tastes.weight", "tastes.bias")}
+            network.heads["utility"].tastes.load_state_dict(tastes)  # type: ignore[union-attr]
+            network.knows_tastes = True
 
 
 def _broken(path: Path, error: Exception) -> CheckpointError:

@@ -12,7 +12,8 @@ held-out products:
     ours          the reward recipe as it is; and with one thing changed (ABLATIONS)
 
 `out`/cells keeps each (world, system) once, so that a cut study goes on where it stopped and another system costs
-itself alone; `out`/tower is the backbone that all trained systems but the cnn start from, trained without clicks.
+itself alone; `out`/tower is the backbone that all trained systems but the cnn start from. It saw no click of these
+worlds, but those of other shops on the same shelf (`shops`), as a model would that serves many.
 Systems that train take the learning rate, of `lrs`, with the best validation accuracy, at the same number of steps and
 pictures.
 """
@@ -41,7 +42,7 @@ from caig.evaluation.metrics import agreement
 from caig.shop.shoppers import Ad, World
 from caig.shop.simulate import simulate, uniform
 from caig.studies.learnability import pairs_within
-from caig.studies.shelf import ad_of, product_on_shelf, write_log
+from caig.studies.shelf import ad_of, product_on_shelf, write_counts, write_log
 from caig.types import Estimate
 
 Floats = NDArray[np.float64]
@@ -67,6 +68,7 @@ ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "ours, 1,000 impressions": {"impressions": 1000},
     "ours, held-out nouns": {"nouns": True},
 }
+FIRST_SHOP, SHOP_IMPRESSIONS = 10_000, 500  # world seed of the first of the other shops; there, of each picture
 CANDIDATES, RUNS = 16, 3
 SYSTEMS = ("chance", "statistics", "oracle", "cnn", *ABLATIONS)
 
@@ -88,6 +90,9 @@ class Config:
     lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
     """Learning rates to choose from by validation."""
     tower_steps: int = 1000
+    shops: int = 32
+    """Other worlds whose clicks teach the tower what shoppers look at; 0: none."""
+    shop_steps: int = 2000
     steps: int = 500
     threads: int = 1
 
@@ -135,9 +140,7 @@ def run(config: Config) -> list[Estimate | str]:
     from caig.studies.reward_tables import tables
 
     _check(config)
-    scenes = sorted(
-        read_scenes(config.scenes, painted=True), key=lambda scene: scene.product["id"]
-    )  # stable: by id within a product
+    scenes = shelved(config)
     ads = measured(config, scenes)
     shelves = [Shelf(config=config, seed=config.seed + k, ads=ads, scenes=scenes) for k in range(config.worlds)]
     for system in config.systems:  # a cut study has each finished system in every world
@@ -172,6 +175,11 @@ def scoring_ratio(config: Config, scenes: Sequence[SceneRecord]) -> Estimate:
     ratios = sorted(joint / siamese for siamese, joint in zip(seconds["siamese"], seconds["joint"], strict=True))
     name = f"scoring {CANDIDATES} candidates: joint over siamese, CPU time"
     return Estimate(name=name, value=ratios[RUNS // 2], low=ratios[0], high=ratios[-1], n=RUNS)
+
+
+def shelved(config: Config) -> list[SceneRecord]:
+    """Rendered scenes and painted pictures, sorted by product, then by id."""
+    return sorted(read_scenes(config.scenes, painted=True), key=lambda scene: scene.product["id"])
 
 
 def measured(config: Config, scenes: Sequence[SceneRecord]) -> list[Ad]:
@@ -283,17 +291,33 @@ def seen(picture: NDArray[np.uint8], settings: Mapping[str, Any]) -> NDArray[np.
 
 
 def tower(config: Config) -> Path:
-    """The backbone that has learned to see, and nothing of clicks yet; trained once."""
-    from caig.models.mllm import save_mllm
+    """The backbone that has learned to see, from other shops too, and nothing of these worlds; trained once."""
+    from caig.models.reward_model import save_reward
     from caig.recipes import reward
+    from caig.recipes.reward.report import uncalibrated
 
     folder = config.out / "tower" / "model"
-    if not (folder / "config.json").is_file():
+    if not (folder / "reward.json").is_file():
         settings = reward.Config(
-            data=config.scenes, clicks=config.out, out=folder.parent, tower_steps=config.tower_steps
+            data=config.scenes,
+            clicks=config.out,
+            out=folder.parent,
+            tower_steps=config.tower_steps,
+            shops=other_shops(config) if config.shops else None,
+            shop_steps=config.shop_steps,
+            threads=config.threads,
         )
-        network, processor, _ = reward.build(settings)
-        save_mllm(network.backbone, processor, folder)
+        network, processor, side = reward.build(settings)
+        save_reward(network, processor, uncalibrated(settings, side), folder)
+    return folder
+
+
+def other_shops(config: Config) -> Path:
+    """A folder with the counts of each of the other shops on the same shelf."""
+    folder, scenes = config.out / "shops", shelved(config)
+    ads = measured(config, scenes)
+    for k in range(config.shops):
+        write_counts(World(FIRST_SHOP + k), ads, scenes, SHOP_IMPRESSIONS, folder / f"w{FIRST_SHOP + k}.csv")
     return folder
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from caig.data.scenes import SceneRecord, read_scenes
 from caig.errors import InputError
+from caig.seeding import seed_for
 from caig.shop.shoppers import Ad, World
 from caig.types import Product
 
@@ -62,3 +63,17 @@ def write_log(
     table.select("product_id", "creative_id", "image", "impressions", "clicks").write_csv(creatives)
     table.select("product_id", "creative_id", ctr=pl.Series(world.ctr(ads))).write_csv(truth, float_precision=6)
     return [out, creatives, truth]
+
+
+def write_counts(world: World, ads: Sequence[Ad], scenes: Sequence[SceneRecord], impressions: int, out: Path) -> None:
+    """What a log of `impressions` of each ad would count, clicks drawn at once; a table like `-creatives.csv`."""
+    clicks = np.random.default_rng(seed_for(world.seed, "counts")).binomial(impressions, world.ctr(ads))
+    table = {
+        "product_id": [ad.product.id for ad in ads],
+        "creative_id": [ad.id for ad in ads],
+        "image": [f"{scene.archive}#{scene.id}.image.webp" for scene in scenes],
+        "impressions": np.full(len(ads), impressions),
+        "clicks": clicks,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(table).write_csv(out)

@@ -4,7 +4,8 @@ Differs from the paper: pictures are judged one at a time (siamese) in place of 
 P(first truly better | counts) with a prior fitted to the log, in place of a filter on impressions and ratio; CTR is
 regressed as the likelihood of which of a product's pictures each click fell on. Preset `caig-published` is the paper's
 recipe. A fresh tower learns to see first (`tower.py`). Learns from the log and its pictures alone: true CTRs of a
-simulation serve to judge it afterwards. Every random draw comes from (seed, step), so a resumed run equals an uncut
+simulation serve to judge it afterwards. And other shops' logs, where there are any, teach it what shoppers look at
+(`shops.py`). Every random draw comes from (seed, step), so a resumed run equals an uncut
 one, and the processes of `accelerate launch` share each step's sequences.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from caig.errors import InputError
 from caig.seeding import seed_for
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ class Config:
     """fresh, or a checkpoint to start from: embedded (the reward model that ships), a folder or owner/name; any
     image-text-to-text model of transformers."""
     heads: Literal["new", "kept"] = "new"
-    """kept: go on with the heads of the backbone, which is a reward model of this form and as many members."""
+    """kept: go on with the heads of the backbone, which is a reward model of this form and as many members. new: of a
+    siamese reward model's heads only the tastes are kept."""
     windows: bool = False
     """Each folder of the log's files is a time window: pictures are compared with those of the same window only."""
     form: Literal["siamese", "joint"] = "siamese"
@@ -70,6 +73,10 @@ class Config:
     """The higher observed CTR of a pair over the lower one must lie within."""
     tower_steps: int = 1000
     """Steps in which a fresh tower learns to see, before any click; 0 with another backbone."""
+    shops: Path | None = None
+    """Folder with a click log of each of other shops, whose pictures lie in `data` too: after the tower, a fresh
+    siamese backbone learns from them what shoppers look at."""
+    shop_steps: int = 2000
     steps: int = 500
     products: int = 8
     """Products a step."""
@@ -100,6 +107,12 @@ class Config:
     threads: int = 1
     checkpoint_every: int = 100
     """Steps between checkpoints, each with a validation loss in the log."""
+
+    def __post_init__(self) -> None:
+        if self.shops and (self.backbone, self.form) != ("fresh", "siamese"):
+            hint = "Leave out --shops, or train a fresh siamese model."
+            got = f"{self.backbone}, {self.form}"
+            raise InputError("shops", expected="a fresh backbone, siamese", got=got, next_step=hint)
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -182,9 +195,10 @@ def build(config: Config) -> tuple[Any, Any, int]:
 
     from caig.models.hub import resolve
     from caig.models.mllm import build_backbone, load_mllm
-    from caig.models.reward_model import RewardNetwork, width_of
+    from caig.models.reward_model import RewardNetwork, keep_tastes, width_of
     from caig.recipes.processes import join_processes
     from caig.recipes.reward.samples import SIZE, tokenizer_texts
+    from caig.recipes.reward.shops import train_on_shops
     from caig.recipes.reward.tower import train_tower
     from caig.recipes.sharding import read_to
 
@@ -202,6 +216,10 @@ def build(config: Config) -> tuple[Any, Any, int]:
     network, side = network.float().to(device), side_of(backbone)
     if config.backbone == "fresh":
         train_tower(config, network, processor, side)
+        if config.shops:
+            train_on_shops(config, network, processor, side)
+    elif config.form == "siamese":
+        keep_tastes(network, resolve(config.backbone, "reward"))
     return network, processor, side
 
 
@@ -209,7 +227,6 @@ def _going_on(config: Config, device: str) -> tuple[Any, Any, int]:
     """`build` from a reward checkpoint: heads, and how utility becomes log CTR, are those of `config.backbone`."""
     import torch
 
-    from caig.errors import InputError
     from caig.models.reward_model import RewardModel
 
     model = RewardModel.from_pretrained(config.backbone, device=device, dtype="float32")

@@ -233,9 +233,9 @@ def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> 
         for (i, a), (j, b) in combinations(enumerate(chosen), 2):
             if (min(a, b), max(a, b)) in known:
                 pairs.append((start + i, start + j, label[a, b]))
-        texts += [_words(product.product, config, rng)] * len(chosen)
+        texts += [words(product.product, config, rng)] * len(chosen)
         own = [product.pictures[index] for index in chosen]
-        pictures += own if config.tune == "heads" else [_perhaps_mirrored(picture, rng) for picture in own]
+        pictures += own if config.tune == "heads" else [perhaps_mirrored(picture, rng) for picture in own]
         clicks, impressions = (column[chosen] for column in product.counts)
         weight = 1 / (1 / (clicks + 0.5) + MODEL_VARIANCE)
         columns.append((np.full(len(chosen), number), clicks, impressions, product.log_ctr[chosen], weight))
@@ -321,7 +321,8 @@ def _read_picture(name: str, folders: Sequence[Path], archives: dict[Path, tarfi
         ) from error
 
 
-def _words(product: Product, config: Config, rng: Random) -> str:
+def words(product: Product, config: Config, rng: Random) -> str:
+    """The product in one of the questions, some of its attributes left out; see `Config`."""
     withheld = set(config.without) & {"title"}
     if config.tune == "heads":
         return instruct(product, of=config.form, without=withheld)
@@ -330,7 +331,8 @@ def _words(product: Product, config: Config, rng: Random) -> str:
     return instruct(product, question, of=config.form, without=dropped | withheld)
 
 
-def _perhaps_mirrored(picture: Pixels, rng: Random) -> Pixels:
+def perhaps_mirrored(picture: Pixels, rng: Random) -> Pixels:
+    """`picture` or its mirror image."""
     return np.ascontiguousarray(picture[:, ::-1]) if rng.random() < 0.5 else picture
 
 

@@ -46,6 +46,8 @@ def freeze(network: RewardNetwork, config: Config) -> None:
         add_adapter(backbone, rank=LORA_RANK, alpha=LORA_ALPHA, dropout=0.0, base=config.backbone, seed=seed)
     if config.tune in ("language", "heads"):
         backbone.requires_grad_(False)
+    if config.tune == "heads" and config.form == "siamese" and network.knows_tastes:
+        network.heads["utility"].tastes.requires_grad_(False)
     if config.tune == "language":
         backbone.model.language_model.requires_grad_(True)
     if config.checkpointing:
@@ -55,7 +57,7 @@ def freeze(network: RewardNetwork, config: Config) -> None:
 def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
     """The optimizer's groups of what learns, backbone and heads."""
     own = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
-    new = [*network.heads.parameters(), network.log_slope]
+    new = [parameter for parameter in network.heads.parameters() if parameter.requires_grad] + [network.log_slope]
     return [{"params": own, "initial_lr": config.lr}, {"params": new, "initial_lr": config.head_lr}]
 
 
