@@ -15,6 +15,7 @@ from caig.models.reward_model import (
     Calibration,
     RewardModel,
     RewardNetwork,
+    Utility,
     letterbox,
     save_reward,
     together,
@@ -113,6 +114,21 @@ def test_win_probabilities_by_hand():
     assert p[1, 0] == pytest.approx(0.75) and p[0, 1] == pytest.approx(0.25)
     assert np.diag(p).tolist() == [0.5] * 3
     assert p[2, 0] == pytest.approx(0, abs=1e-16)
+
+
+def test_a_utility_by_hand():
+    """Tastes z = (h0, h1, 0 ...): u = 2 z0 + 3 z0 z1, and for the second member - z1^2."""
+    head = Utility(2, members=2)
+    with torch.no_grad():
+        for weight in head.parameters():
+            weight.zero_()
+        head.tastes.weight[:2] = torch.eye(2)
+        head.linear[0, 0], head.pairwise[0, 0, 1], head.pairwise[1, 1, 1] = 2, 3, -1
+    hidden = torch.tensor([[1.0, 0.0], [2.0, 5.0]])
+    assert head(hidden).tolist() == [[2.0, 0.0], [2 * 2 + 3 * 2 * 5, -25.0]]
+    other = head.renewed(3)
+    assert torch.equal(other.tastes.weight, head.tastes.weight) and other(hidden).shape == (2, 3)
+    assert not other.pairwise.any(), "likes nothing in particular yet"
 
 
 def test_utilities_of_by_hand():

@@ -218,7 +218,8 @@ def test_lora_learns_alone_and_loads_with_its_base(data: Path, tmp_path: Path):
     start, end = reward.build(toy(data, tmp_path))[0].state_dict(), weights(tmp_path)
     same_as_before = {name.replace(".base_layer", ""): value for name, value in end.items() if "lora_" not in name}
     changed = {name for name in start if not torch.equal(start[name], same_as_before[name])}
-    assert changed == {"log_slope", "heads.utility.weight", "heads.utility.bias"}
+    heads = {f"heads.utility.{part}" for part in ("tastes.weight", "tastes.bias", "linear", "pairwise")}
+    assert changed == heads | {"log_slope"}
     assert (folder / "adapter_config.json").is_file() and not (folder / "model.safetensors").exists()
     assert RewardModel.from_pretrained(str(folder)).fingerprint.count("+") == 1
     with pytest.raises(InputError, match="tune: expected a checkpoint under the LoRA, got a fresh one"):
@@ -336,6 +337,16 @@ def test_kept_heads_go_on_from_the_model_that_they_come_from(data: Path, uncut: 
         InputError, match="heads: expected kept heads of form siamese, members 2, got form siamese, mem"
     ):
         run(toy(data, tmp_path / "other", backbone=str(uncut / "model"), heads="kept", members=3))
+
+
+def test_new_heads_keep_the_tastes_of_a_reward_model(data: Path, uncut: Path, tmp_path: Path):
+    config = toy(data, tmp_path, backbone=str(uncut / "model"), members=3, tune="heads")
+    start, end = reward.build(config)[0], run(config)
+    known = RewardModel.from_pretrained(str(uncut / "model")).network.heads["utility"].tastes.weight
+    assert torch.equal(start.heads["utility"].tastes.weight, known), "of 3 members where there were 2"
+    assert torch.equal(RewardModel.from_pretrained(str(end)).network.heads["utility"].tastes.weight, known)
+    run(replace(config, out=tmp_path / "language", tune="language"))
+    assert not torch.equal(weights(tmp_path / "language")["heads.utility.tastes.weight"], known)
 
 
 def test_the_heads_alone_learn_from_states_that_were_read_once(data: Path, tmp_path: Path):

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from caig.data.scenes import read_scenes
 from caig.errors import InputError
 from caig.models.mllm import BackboneSize
 from caig.recipes.reward import samples, tower
+from caig.shop.shoppers import World
 from caig.studies import reward_baselines, rewards
 from caig.studies.reward_tables import Judged, buckets, difference, ladder
 from caig.studies.rewards import Config, Shelf, accuracy, has_held_out_noun, measured, noun_of, read_cell, run
@@ -53,7 +55,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def toy(scenes: Path, out: Path, **fields) -> Config:
-    usual = {"worlds": 1, "tower_steps": 1, "steps": 2, "lrs": (1e-3,), "systems": ("chance", "oracle", "statistics")}
+    usual = {"worlds": 1, "tower_steps": 1, "shops": 2, "shop_steps": 1, "steps": 2, "lrs": (1e-3,)}
+    usual |= {"systems": ("chance", "oracle", "statistics")}
     return Config(**{"scenes": scenes, "out": out, "impressions": 800} | usual | fields)
 
 
@@ -89,6 +92,7 @@ def test_a_study_keeps_its_cells(scenes: Path, tmp_path: Path, monkeypatch: pyte
     assert found["chance: pair accuracy"].value == 0.5 and found["chance: way from chance to the ceiling"].value == 0
     assert found["ours: ceiling"].n == found["chance: ceiling"].n > 0
     assert not list((tmp_path / "runs").iterdir()), "runs are cleared away"
+    assert sorted(path.name for path in (tmp_path / "shops").iterdir()) == ["w10000.csv", "w10001.csv"]
     assert read_cell(config, config.seed, "ours")["chosen"] == 1e-3
     monkeypatch.setattr(rewards, "fill", lambda shelf, system: pytest.fail("filled"))
     from caig.studies.reward_tables import tables
@@ -106,6 +110,17 @@ def test_the_oracle_learns_and_its_features_are_measured_once(scenes: Path, tmp_
     (tmp_path / "looks.json").write_text('{"s1": [0]}')
     with pytest.raises(InputError, match="expected measures of these scenes, got those of others"):
         shelf_of(config)
+
+
+def test_other_shops_count_what_their_shoppers_like(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rewards, "SHOP_IMPRESSIONS", 10**6)
+    config = toy(scenes, tmp_path)
+    shelf = shelf_of(config)
+    for path, seed in zip(sorted(rewards.other_shops(config).iterdir()), (10_000, 10_001), strict=True):
+        table = pl.read_csv(path)
+        assert table["creative_id"].to_list() == [ad.id for ad in shelf.ads]
+        truth, seen = World(seed).ctr(shelf.ads), table["clicks"].to_numpy() / table["impressions"].to_numpy()
+        assert seen == pytest.approx(truth, rel=0.05) and seen != pytest.approx(shelf.world.ctr(shelf.ads), rel=0.05)
 
 
 def test_statistics_and_cnn_learn_the_training_products(scenes: Path, tmp_path: Path):

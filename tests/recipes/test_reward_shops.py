@@ -1,0 +1,93 @@
+"""The second leg: what many shops' clicks are made into, and that a cut leg equals an uncut one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from caig.errors import CatalogError, InputError
+from caig.preference.losses import click_share_error
+from caig.recipes import reward
+from caig.recipes.reward import Config, samples, shops
+from tests.recipes.reward_toys import TINY, toy, write_log
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shops: in one brighter pictures are clicked more; the other has p0002 alone, with its darkest picture."""
+    data = write_log(tmp_path_factory.mktemp("data"))
+    (data / "shops").mkdir()
+    (data / "shops" / "bright.csv").write_text((data / "clicks.csv").read_text())
+    dark = ["product_id,creative_id,image,impressions,clicks", "p0002,c2-0,2-0.png,50,9"]
+    (data / "shops" / "dark.csv").write_text("\n".join(dark) + "\n")
+    return data
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(samples, "SIZE", TINY)
+    monkeypatch.setattr(shops, "PRODUCTS", 3)
+
+
+def config(data: Path, out: Path, **fields) -> Config:
+    usual = {"backbone": "fresh", "tower_steps": 0, "shops": data / "shops", "shop_steps": 3, "checkpoint_every": 1}
+    return toy(data, out, **usual | {"warmup": 1} | fields)
+
+
+def test_what_shops_counted_by_hand(data: Path, tmp_path: Path):
+    logs = sorted((data / "shops").iterdir())
+    parts = shops.read_shelves(config(data, tmp_path), logs, 32)
+    train = parts["train"]
+    assert {product.id for product in train.products}.isdisjoint(p.id for p in parts["validation"].products)
+    assert len(train.pictures) == 27 and len(train.rows) == 9
+    own = [row for row, product in enumerate(train.products) if product.id == "p0002"]
+    assert train.impressions[own].tolist() == [[5000, 50], [5000, 0], [5000, 0]]
+    assert train.clicks[own].tolist() == [[100, 9], [150, 0], [200, 0]]
+
+
+def test_the_loss_is_the_mean_over_shops(data: Path, tmp_path: Path):
+    settings = config(data, tmp_path)
+    network, processor, side = reward.build(replace(settings, shops=None, members=2))
+    shelf = shops.read_shelves(settings, sorted((data / "shops").iterdir()), side)["train"]
+    one = replace(shelf, rows=shelf.rows[:1])
+    network.eval()
+    found = shops.shop_loss(network, processor, one, replace(settings, attribute_dropout=0.0), seed=0)
+    alike = click_share_error(torch.zeros(3), torch.tensor([1.0, 1.5, 2]), torch.ones(3), torch.zeros(3).long())
+    print(f"required: about {alike / 2:.4f}, of utilities that hardly differ; measured: {found:.4f}")
+    assert found.item() == pytest.approx(alike.item() / 2, rel=0.2), "the second shop has one picture: nothing to tell"
+
+
+def test_a_resumed_leg_equals_an_uncut_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    uncut = reward.build(config(data, tmp_path / "uncut"))[0]
+    loss, cut = shops.shop_loss, [None] * 3 + [KeyboardInterrupt]  # a step, its validation, the next step, cut
+
+    def interrupted(*args):
+        if error := (cut.pop(0) if cut else None):
+            raise error
+        return loss(*args)
+
+    monkeypatch.setattr(shops, "VALIDATION_BATCHES", 1)
+    monkeypatch.setattr(shops, "shop_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reward.build(config(data, tmp_path / "cut"))
+    monkeypatch.setattr(shops, "shop_loss", loss)
+    resumed = reward.build(config(data, tmp_path / "cut"))[0]
+    one, other = uncut.state_dict(), resumed.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert uncut.members == config(data, tmp_path).members and not uncut.heads["utility"].pairwise.any()
+    untrained = reward.build(config(data, tmp_path / "none", shop_steps=0))[0].state_dict()
+    assert not torch.equal(untrained["heads.utility.tastes.weight"], one["heads.utility.tastes.weight"])
+
+
+def test_shops_teach_fresh_siamese_models_only(data: Path, tmp_path: Path):
+    for fields in ({"backbone": "embedded"}, {"form": "joint"}):
+        with pytest.raises(InputError, match="shops: expected a fresh backbone, siamese, got"):
+            config(data, tmp_path, **fields)
+
+
+def test_logs_without_pictures_are_told(data: Path, tmp_path: Path):
+    with pytest.raises(CatalogError, match="a training product with two pictures that can be read"):
+        shops.read_shelves(config(data, tmp_path), [data / "shops" / "dark.csv"], 32)
