@@ -63,7 +63,7 @@ def test_unusable_settings(name: str, tmp_path: Path) -> None:
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr("caig.models.prompt_model.MAX_TOKENS", 12)
-    monkeypatch.setattr("caig.studies.preference_parts.load_painter", lambda name, coarse: Painter())
+    monkeypatch.setattr("caig.studies.paint.load_painter", lambda name, coarse: Painter())
     monkeypatch.setattr(loop, "WINDOW", 4)
     monkeypatch.setattr("caig.studies.loop_traffic.TOGETHER", 40)  # a busy machine takes no 4 s for these
     models = write_models(tmp_path / "models")

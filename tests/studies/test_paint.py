@@ -9,11 +9,10 @@ from caig.artifacts import content_hash
 from caig.data.scenes import read_products, read_scenes
 from caig.errors import InputError
 from caig.models.hub import load_model
-from caig.pipeline import AdPipeline
 from caig.studies import paint
 from caig.studies.paint import Config, run
 from tests.project import ROOT
-from tests.recipes.pcpo_toys import Judge, Painter, write_prompt_model
+from tests.recipes.pcpo_toys import Painter, write_prompt_model
 
 SCENES = ROOT / "tests/data"
 EACH, PRODUCTS = 2, 4
@@ -39,11 +38,11 @@ def writer(tmp_path_factory: pytest.TempPathFactory):
 def painter(writer, monkeypatch: pytest.MonkeyPatch) -> Plain:
     """The pipeline with a tiny prompt model and a painter of plain colours, for the first few products."""
     painter = Plain()
-    pipeline = AdPipeline(prompt_model=writer, background_model=painter, reward_model=Judge())
+    models = {"prompt": writer, "background": painter}
     few = read_products(SCENES)[:PRODUCTS]
     monkeypatch.setattr(paint, "read_products", lambda _: few)
     monkeypatch.setattr("caig.models.prompt_model.MAX_TOKENS", 8)
-    monkeypatch.setattr(paint.AdPipeline, "from_pretrained", lambda **_: pipeline)
+    monkeypatch.setattr(paint, "load_model", lambda _, role: models[role])
     monkeypatch.setattr(paint, "ARCHIVE", 3)
     return painter
 
@@ -110,3 +109,8 @@ def test_paintings_are_no_part_of_a_painters_training_data(painter: Plain, tmp_p
         (tmp_path / "out" / name).write_bytes((SCENES / name).read_bytes())
     assert not any(scene.painted for scene in read_scenes(tmp_path / "out"))
     assert any(scene.painted for scene in read_scenes(tmp_path / "out", painted=True))
+
+
+def test_a_coarse_painter_paints_small_pictures_in_few_steps():
+    fine, coarse = paint.load_painter("embedded", False).sampling, paint.load_painter("embedded", True).sampling
+    assert (coarse.native_side, coarse.refine, coarse.steps) == (fine.native_side // 2, 0, 6)

@@ -90,7 +90,8 @@ def run(config: Config) -> list[Estimate]:
 
     from caig.service.serve import check_extra
     from caig.studies.loop_report import Results, write_page
-    from caig.studies.preference_parts import Bank, load_painter
+    from caig.studies.paint import load_painter
+    from caig.studies.preference_parts import Bank
 
     check_extra()
     torch.set_num_threads(config.threads)

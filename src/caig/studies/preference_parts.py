@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from caig.shop.shoppers import Ad, World
 from caig.shop.simulate import simulate, uniform
 from caig.shop.statistics import look
 from caig.studies.learnability import features, fit_oracle
+from caig.studies.paint import load_painter
 from caig.studies.preference import ADS, Config, held_out
 from caig.studies.shelf import counts, read_ads
 from caig.types import Canvas, Description, Pixels, Placement, Product, Score
@@ -213,15 +214,6 @@ class Gallery:
         if getattr(self, "_loaded", ("", None))[0] != name:
             self._loaded = (name, load_model(name, "prompt"))
         return self._loaded[1]
-
-
-def load_painter(name: str, coarse: bool) -> Any:
-    """The background model called `name`; `coarse`: at half the side, in six steps, not refined; plates as they are."""
-    painter = load_model(name, "background")
-    if coarse:
-        sampling = painter.sampling
-        painter.sampling = replace(sampling, native_side=sampling.native_side // 2, refine=0, steps=6)
-    return painter
 
 
 def write_photos(scenes: Path, folder: Path) -> list[Product]:
