@@ -126,9 +126,24 @@ def test_a_utility_by_hand():
         head.linear[0, 0], head.pairwise[0, 0, 1], head.pairwise[1, 1, 1] = 2, 3, -1
     hidden = torch.tensor([[1.0, 0.0], [2.0, 5.0]])
     assert head(hidden).tolist() == [[2.0, 0.0], [2 * 2 + 3 * 2 * 5, -25.0]]
-    other = head.renewed(3)
-    assert torch.equal(other.tastes.weight, head.tastes.weight) and other(hidden).shape == (2, 3)
-    assert not other.pairwise.any(), "likes nothing in particular yet"
+    assert head.surprise().tolist() == [0, 0], "no other shop is known"
+
+
+def test_what_is_usual_by_hand():
+    """Two shops like z0 + z1 twice as much, and not at all: they differ along one direction, by sqrt(2) each way."""
+    shops = Utility(2, members=2)
+    with torch.no_grad():
+        for weight in shops.parameters():
+            weight.zero_()
+        shops.tastes.weight[:2] = torch.eye(2)
+        shops.linear[0, :2] = 2.0
+        shops.pairwise[:, 0, 0] = torch.tensor([1.0, 3.0])
+    new, hidden = shops.usual(3), torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(new(hidden), shops(hidden).mean(1, keepdim=True).expand(5, 3), atol=1e-5)
+    assert new.spread_linear.tolist() == pytest.approx([2.0, *[1e-3] * (len(new.spread_linear) - 1)], abs=1e-5)
+    with torch.no_grad():
+        new.linear[1, 0] += 2.0
+    assert new.surprise().tolist() == pytest.approx([0, 0.5, 0], abs=1e-4), "one deviation off: half a nat"
 
 
 def test_utilities_of_by_hand():

@@ -52,6 +52,8 @@ Form = Literal["siamese", "joint"]
 Layout = Literal["slots", "left-right"]
 JOINT_HEADS: Final = {"classification": 2, "regression": 2}
 TASTES = 24  # dimensions in which pictures and products are compared
+PREFERENCES = ("linear", "pairwise")
+LEAST_SPREAD = 1e-3  # of what shops like: none is known for sure
 Floats = NDArray[np.float64]
 
 
@@ -106,17 +108,36 @@ class Utility(nn.Module):
         self.tastes = nn.Linear(width, TASTES)
         self.linear = nn.Parameter(torch.randn(members, TASTES) / TASTES)
         self.pairwise = nn.Parameter(torch.zeros(members, TASTES, TASTES))
+        for name, shape in (("linear", (TASTES,)), ("pairwise", (TASTES, TASTES))):
+            self.register_buffer(f"usual_{name}", torch.zeros(shape))
+            self.register_buffer(f"spread_{name}", torch.full(shape, torch.inf))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """f32[B, members] of hidden states f32[B, d]."""
         z = self.tastes(hidden)
         return z @ self.linear.T + torch.einsum("bi,mij,bj->bm", z, self.pairwise, z)
 
-    def renewed(self, members: int) -> Utility:
-        """Others who judge in the same space, and like nothing in particular yet."""
-        fresh = Utility(self.tastes.in_features, members).to(self.linear.device)
-        fresh.tastes.load_state_dict(self.tastes.state_dict())
-        return fresh
+    def surprise(self) -> Tensor:
+        """Minus the log density of what each member likes beside what shops usually like, f32[members], up to a
+        constant: the prior that a new shop's few clicks are added to; 0 where nothing is known of other shops."""
+        w, m = ((getattr(self, n) - getattr(self, f"usual_{n}")) / getattr(self, f"spread_{n}") for n in PREFERENCES)
+        return (w.square().sum(1) + m.square().sum((1, 2))) / 2
+
+    @torch.no_grad()
+    def usual(self, members: int) -> Utility:
+        """A new shop's ensemble in the same space: it likes what the shops, this one's members, like on average, and
+        knows how much they differ (empirical Bayes). The space is turned so that they differ in few dimensions."""
+        found = Utility(self.tastes.in_features, members).to(self.linear.device)
+        *_, turn = torch.linalg.svd(self.linear - self.linear.mean(0))
+        found.tastes.weight.copy_(turn @ self.tastes.weight)
+        found.tastes.bias.copy_(turn @ self.tastes.bias)
+        turned = {"linear": self.linear @ turn.T, "pairwise": turn @ self.pairwise @ turn.T}
+        for name, value in turned.items():
+            getattr(found, f"usual_{name}").copy_(value.mean(0))
+            getattr(found, name).copy_(value.mean(0).expand_as(getattr(found, name)))
+            spread = value.std(0) if len(value) > 1 else torch.full_like(value[0], torch.inf)
+            getattr(found, f"spread_{name}").copy_(spread.clamp(min=LEAST_SPREAD))
+        return found
 
 
 class RewardNetwork(nn.Module):
@@ -149,6 +170,10 @@ class RewardNetwork(nn.Module):
     def told(self, hidden: Tensor) -> tuple[Tensor, ...]:
         """Every head's outputs, f32[B, outputs] each, for hidden states f32[B, d]."""
         return tuple(head(hidden) for head in self.heads.values())
+
+    def surprise(self) -> Tensor:
+        """Minus the log prior density of the heads, mean over members, in nats; 0 where no other shop is known."""
+        return self.heads["utility"].surprise().mean() if self.form == "siamese" else torch.tensor(0.0)  # type: ignore[operator]
 
     def hidden(self, inputs: Any) -> Tensor:
         """The last token's hidden state, f32[B, d]."""
@@ -324,13 +349,16 @@ def _load_network(backbone: Any, form: Form, path: Path) -> RewardNetwork:
 
 
 def keep_tastes(network: RewardNetwork, folder: Path) -> None:
-    """Let new siamese heads judge in the space of the siamese reward checkpoint in `folder`, if it is one."""
-    if (folder / HEADS).is_file():
-        own = {name.removeprefix("utility."): value for name, value in load_file(folder / HEADS).items()}
-        if "tastes.weight" in own:
-            tastes = {name.removeprefix("tastes."): own[name] for name in ("tastes.weight", "tastes.bias")}
-            network.heads["utility"].tastes.load_state_dict(tastes)  # type: ignore[union-attr]
-            network.knows_tastes = True
+    """Let new siamese heads start from what is usual in the space of the siamese reward checkpoint in `folder`, if it
+    is one."""
+    found = load_file(folder / HEADS) if (folder / HEADS).is_file() else {}
+    if "utility.tastes.weight" in found:
+        known = {name: value for name, value in found.items() if name.split(".")[1] not in PREFERENCES}
+        for name in PREFERENCES:
+            own = network.heads["utility"].get_parameter(name)
+            known[f"utility.{name}"] = found[f"utility.usual_{name}"].expand_as(own)
+        network.heads.load_state_dict(known)
+        network.knows_tastes = True
 
 
 def _broken(path: Path, error: Exception) -> CheckpointError:

@@ -168,7 +168,7 @@ def run(config: Config) -> Path:
             group["lr"] = group["initial_lr"] * cosine_with_warmup(step, config.steps, config.warmup)
         pairs, points = losses(network, eyes, batch, config)
         optimizer.zero_grad(set_to_none=True)
-        (config.pair_weight * pairs + config.point_weight * points).backward()
+        (config.pair_weight * pairs + config.point_weight * (points + network.surprise() / samples.clicks)).backward()
         add_gradients(learning, accelerator)
         clip_gradients(learning)
         optimizer.step()

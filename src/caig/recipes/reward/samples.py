@@ -96,6 +96,11 @@ class Samples:
     test: list[ProductClicks]
     rejected: tuple[Rejection, ...]
 
+    @cached_property
+    def clicks(self) -> float:
+        """Effective clicks on training products, at least 1."""
+        return max(1.0, float(sum(product.counts[0].sum() for product in self.train)))
+
     @property
     def held_out(self) -> list[ProductClicks]:
         """Products that training never sees."""

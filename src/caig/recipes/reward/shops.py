@@ -2,8 +2,8 @@
 
 One shop's clicks are few beside what a network could make of them. Many shops differ in what their shoppers like, far
 less in what of a picture they see at all. So the whole backbone learns from the logs of all of them at once, each shop
-with a `Utility` of its own over shared tastes (multi-task learning, Caruana 1997). Those utilities are thrown away: a
-new shop starts with new ones in that space, and needs fewer clicks. Not in the paper, which has one shop.
+with a `Utility` of its own over shared tastes (multi-task learning, Caruana 1997). A new shop then starts with what
+they usually like, knows how much they differ, and needs fewer clicks. Not in the paper, which has one shop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from caig.data.comparisons import split
 from caig.data.scanning import table_files
 from caig.errors import CatalogError
 from caig.models.mllm import encode
-from caig.models.reward_model import RewardNetwork
+from caig.models.reward_model import RewardNetwork, Utility, width_of
 from caig.preference.losses import click_share_error
 from caig.recipes.processes import copy_first, join_processes
 from caig.recipes.reward.samples import perhaps_mirrored, read_pictures, read_titles, words
@@ -60,7 +60,7 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
     logs = sorted(table_files(config.shops))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "shops"))
-        network.heads["utility"] = network.heads["utility"].renewed(len(logs))  # type: ignore[operator]
+        network.heads["utility"] = Utility(width_of(network.backbone), len(logs)).to(network.backbone.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=config.weight_decay)
     start = 0
     if state := load_checkpoint(path):
@@ -84,9 +84,8 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
             if accelerator.is_main_process:
                 save_checkpoint(path, state)
     copy_first(network, accelerator)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(config.seed, "heads"))
-        network.heads["utility"] = network.heads["utility"].renewed(config.members)  # type: ignore[operator]
+    network.heads["utility"] = network.heads["utility"].usual(config.members)  # type: ignore[operator]
+    network.knows_tastes = True
 
 
 def shop_loss(network: RewardNetwork, processor: Any, shelf: Shelf, config: Config, seed: int) -> Tensor:
