@@ -100,7 +100,7 @@ def test_a_cycle_says_which_data_made_which_model_made_which_picture(uncut: Conf
     assert rows["prompt"].learned_from == {"cycle": 1, "logs": [], "judge": rows["reward"].fingerprint}
     assert rows["reward"].parent == fingerprint(Path(uncut.reward_model))
     fresh = [ad for campaign in found["fresh"] for ad in campaign["creatives"]]
-    assert len(fresh) == 8
+    assert 0 < len(fresh) < 8, "at most one of each campaign, where it is ranked above all that runs"
     for ad in fresh:
         assert made[ad["id"]].models["reward"]["fingerprint"] == found["trained"]["reward"]["fingerprint"]
         assert made[ad["id"]].models["prompt"]["name"].endswith("cycles/0001/pcpo/best")
@@ -111,8 +111,11 @@ def test_fresh_ads_become_arms_and_the_weakest_make_room(uncut: Config) -> None:
     for campaign, told in zip(campaigns.read_campaigns(engine), manifest(uncut)["fresh"], strict=True):
         arms = dict(campaigns.arm_rows(engine, campaign.id))
         live = [arm for arm, retired in arms.items() if not retired]
-        assert len(arms) == 5 and len(live) == 1 + uncut.arms
-        assert told["creatives"][0]["id"] in live and told["retired"] == [arm for arm in arms if arms[arm]]
+        assert len(live) == 1 + uncut.arms
+        if not told["creatives"]:
+            assert told["retired"] == [] and len(arms) == len(live), "nothing joined, so nothing made room"
+            continue
+        assert len(arms) == 5 and told["creatives"][0]["id"] in live and told["retired"] == [arm for arm in arms if arms[arm]]
         counts = campaigns.tally(engine, campaign, 2**60)
         rates = counts.total["click"].sum(0) / np.maximum(counts.shown.sum(0), 1)
         clicks = dict(zip(counts.arms, rates.tolist(), strict=True))

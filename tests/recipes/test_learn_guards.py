@@ -132,6 +132,10 @@ def test_chance_chooses_until_a_model_has_proved_itself(config: Config) -> None:
     best = ranked[0].creative.image
     others = Studio.open(turn, names, chooses=True).best(product, (64, 64), lambda one: np.array_equal(one, best))
     assert [ad.rank for ad in others] == [2, 3]
+    second = [ranked[1].creative.image]
+    joined = Studio.open(turn, names, chooses=True).best(product, (64, 64), nothing, second)
+    assert [ad.rank for ad in joined] == [1], "ranked above what runs"
+    assert Studio.open(turn, names, chooses=True).best(product, (64, 64), nothing, [best]) == []
     assert {ad.rank for ads in drawn for ad in ads} == {1, 2, 3, 4}
     assert [ad.rank for ad in studios[0].best(product, (64, 64), nothing)] == [ad.rank for ad in drawn[0]]
 

@@ -5,10 +5,10 @@ A call is one cycle. It takes the clicks that no cycle took yet; says so and end
 product are compared within a window of time, impressions weighted by their inverse propensities (`caig.data`). The
 reward model goes on from the one in use, or its heads from the first one's, on all clicks taken so far, and stays out
 unless it is better than that one and than chance on the newest clicks of products that no cycle trains on. Tuned
-prompt model and reward model then write, paint and choose fresh ads; until a reward model has proved itself on these
-clicks, chance chooses. A model whose ads have credibly fewer conversions, or less value, than those they joined goes
-out of use, and none follows it in that cycle. Suspected bots teach nothing. A call that was cut goes on where it
-stopped, and comes to the same end.
+prompt model and reward model then write, paint and choose fresh ads, which join where they are ranked above all that
+run; until a reward model has proved itself on these clicks, chance chooses. A model whose ads have credibly fewer
+conversions, or less value, than those they joined goes out of use, and none follows it in that cycle. Suspected bots
+teach nothing. A call that was cut goes on where it stopped, and comes to the same end.
 
 Differs from the paper: there clicks are gathered once; here the loop closes, and each model has to prove itself.
 
@@ -82,7 +82,7 @@ class Config:
     candidates: int = 8
     """Ads painted for each campaign, or product of the log."""
     fresh: int = 2
-    """Of these, how many are launched."""
+    """Of these, how many are launched at most: those that the reward model ranks above all that run."""
     arms: int = 8
     """Ads that a campaign shows at most beside the original; for fresh ones the weakest are retired."""
     rolls: int = 3

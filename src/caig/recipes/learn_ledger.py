@@ -113,18 +113,19 @@ class LedgerSource:
     def launch(self, studio: Studio, store: Store) -> list[Record]:
         """Give every running campaign its fresh ads."""
         running = self.running()
-        had = store.once(
-            "arms", lambda: {one.id: list(dict(campaigns.arm_rows(self.engine, one.id))) for one in running}
-        )
+        had = store.once("arms", lambda: {one.id: dict(campaigns.arm_rows(self.engine, one.id)) for one in running})
         return [store.once(f"fresh/{one.id}", self._launch, studio, one, had[one.id]) for one in running]
 
-    def _launch(self, studio: Studio, campaign: Campaign, had: Sequence[str]) -> Record:
-        """Fresh ads for one campaign, none that it `had`; its weakest make room. Doing it again changes nothing."""
+    def _launch(self, studio: Studio, campaign: Campaign, had: Mapping[str, bool]) -> Record:
+        """Fresh ads for one campaign, none of the arms that it `had` (id -> retired); its weakest make room. Doing it
+        again changes nothing."""
         known = dict(campaigns.arm_rows(self.engine, campaign.id))
         control = self.creatives(list(known)[:1]).popitem()[1]
         painter = Painter(engine=self.engine, files=self.files, pipeline=studio.pipeline, parent=0)
         product, size = painter.product(campaign.product_id), (control["width"], control["height"])
-        ads = studio.best(product, size, lambda picture: creative_id(product, picture) in had)
+        live = [arm for arm, retired in had.items() if not retired][1:]  # the photo is none of them
+        running = [read_photo(self.files.path(row["file"])).image for row in self.creatives(live).values()]
+        ads = studio.best(product, size, lambda picture: creative_id(product, picture) in had, running)
         request = {"width": size[0], "height": size[1], "description": None, "parent": None}
         ids = painter.keep(product, request, [ad.creative for ad in ads]) if ads else []
         new = [id for id in ids if id not in known]

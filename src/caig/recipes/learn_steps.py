@@ -3,6 +3,7 @@ chooses fresh ads."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -221,7 +222,8 @@ def fingerprint_of(turn: Turn, name: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Studio:
-    """Fresh ads: many are painted, and the best by the reward model are launched, or any where it `chooses` not."""
+    """Fresh ads: many are painted. The best by the reward model are launched, where it ranks them above all that run;
+    or any, where it `chooses` not."""
 
     turn: Turn
     pipeline: AdPipeline
@@ -234,9 +236,11 @@ class Studio:
         pipeline = AdPipeline(prompt_model=prompt, background_model=turn.background, reward_model=judge)
         return cls(turn=turn, pipeline=pipeline, chooses=chooses)
 
-    def best(self, product: Product, size: Size, had: Callable[[Pixels], bool]) -> list[RankedAd]:
-        """`fresh` of `candidates` ads of `size`, no two alike and none that was `had` before, that keep their promises:
-        the best, or drawn."""
+    def best(
+        self, product: Product, size: Size, had: Callable[[Pixels], bool], running: Sequence[Pixels] = ()
+    ) -> list[RankedAd]:
+        """At most `fresh` of `candidates` ads of `size`, no two alike and none that was `had` before, that keep their
+        promises: the best, of those that are ranked above all `running` ones; or drawn."""
         config = self.turn.config
         seed = seed_for(config.seed, "fresh", self.turn.cycle.number)
         made = self.pipeline.generate(product, n=config.candidates, size=size, seed=seed, rolls=config.rolls)
@@ -244,7 +248,11 @@ class Studio:
         kept = [ad for ad in ads if not ad.creative.fidelity.broken] or ads
         if not self.chooses:
             Random(seed_for(seed, product.id)).shuffle(kept)
-        return kept[: config.fresh]
+            return kept[: config.fresh]
+        ids = [str(k) for k in range(len(running))]
+        scores = self.pipeline.reward_model.score(product, running, ids=ids)
+        bar = max((score.utility for score in scores), default=-math.inf)
+        return [ad for ad in kept if ad.score.utility > bar][: config.fresh]
 
     def write(self, product: Product, size: Size) -> Record:
         """Fresh ads as files below the cycle's folder."""
