@@ -150,6 +150,29 @@ def test_heads_begin_anew_where_the_first_cycle_did_and_the_rest_goes_on(config:
         assert (found[0], found[1].name, found[2]) == (begun, turn.located(begun), tune)
 
 
+def test_what_others_like_is_gone_on_from_only_where_told(
+    config: Config, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, asked = "cycles/0001/reward/model", []
+    shutil.copytree(shop / "models/reward", config.out / name)
+
+    def run(training):
+        asked.append(training.heads)
+        return config.out / name
+
+    monkeypatch.setattr("caig.recipes.learn_steps.reward.run", run)
+    for heads, tune, before in (
+        ("new", "heads", name),
+        ("new", "language", config.reward_model),
+        ("new", "language", name),
+        ("kept", "heads", name),
+    ):
+        settings = replace(config, heads=heads, tune=tune)  # type: ignore[arg-type]
+        turn = turn_of(settings)
+        learn_steps.train_reward(replace(turn, before={**turn.before, "reward": before}))
+    assert asked == ["new", "new", "kept", "kept"]
+
+
 @pytest.mark.parametrize(
     ("was", "now", "harmed", "barred", "passed", "proved"),
     [

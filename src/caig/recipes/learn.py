@@ -66,6 +66,9 @@ class Config:
     tune: Literal["heads", "language", "lora", "full"] = "heads"
     """What of the reward model learns beside its heads: nothing, which is best for some thousand clicks (docs/LOG.md),
     or more; an adapter goes on as one."""
+    heads: Literal["new", "kept"] = "new"
+    """kept: --reward-model learned from these shoppers, so what it likes is gone on from; new: from others, as embedded
+    did, so each cycle begins with what is usual (`caig.models.reward_model.Utility`)."""
     lr: float = 1e-4
     head_lr: float = 3e-3
     gate: Literal["better", "credible"] = "better"

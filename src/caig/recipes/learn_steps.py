@@ -74,6 +74,7 @@ def train_reward(turn: Turn) -> Record:
     """
     config, (name, parent, tune) = turn.config, starting_point(turn)
     calibration = parent.calibration
+    from_others = config.heads == "new" and name == config.reward_model and tune != "lora"  # an adapter goes on
     training = reward.Config(
         data=turn.source.pictures,
         clicks=config.out / "clicks",
@@ -81,7 +82,7 @@ def train_reward(turn: Turn) -> Record:
         out=turn.cycle.folder / "reward",
         calibrated_on=config.calibrated_on,
         backbone=turn.located(name),
-        heads="kept",
+        heads="new" if from_others else "kept",
         windows=True,
         form=calibration.form,
         layout=calibration.layout,

@@ -68,7 +68,7 @@ ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "ours, 1,000 impressions": {"impressions": 1000},
     "ours, held-out nouns": {"nouns": True},
 }
-FIRST_SHOP, SHOP_IMPRESSIONS = 10_000, 500  # world seed of the first of the other shops; there, of each picture
+FIRST_SHOP, SHOP_IMPRESSIONS = 10_000, 4000  # world seed of the first of the other shops; there, of each picture
 CANDIDATES, RUNS = 16, 3
 SYSTEMS = ("chance", "statistics", "oracle", "cnn", *ABLATIONS)
 
