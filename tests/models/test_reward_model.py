@@ -129,21 +129,21 @@ def test_a_utility_by_hand():
     assert head.surprise().tolist() == [0, 0], "no other shop is known"
 
 
-def test_what_is_usual_by_hand():
-    """Two shops like z0 + z1 twice as much, and not at all: they differ along one direction, by sqrt(2) each way."""
+def test_a_new_shop_mixes_what_others_like_by_hand():
+    """Two shops: 2 z0 + z0^2, and 4 z1 + z0^2. On average z0 + 2 z1 + z0^2; they differ by half of 2 z0 - 4 z1."""
     shops = Utility(2, members=2)
     with torch.no_grad():
         for weight in shops.parameters():
             weight.zero_()
         shops.tastes.weight[:2] = torch.eye(2)
-        shops.linear[0, :2] = 2.0
-        shops.pairwise[:, 0, 0] = torch.tensor([1.0, 3.0])
-    new, hidden = shops.usual(3), torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(new(hidden), shops(hidden).mean(1, keepdim=True).expand(5, 3), atol=1e-5)
-    assert new.spread_linear.tolist() == pytest.approx([2.0, *[1e-3] * (len(new.spread_linear) - 1)], abs=1e-5)
+        shops.linear[0, 0], shops.linear[1, 1] = 2.0, 4.0
+        shops.pairwise[:, 0, 0] = 1.0
+    new, hidden = shops.taught(3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])
+    assert torch.allclose(new(hidden), torch.tensor([2.0, 2.0, 12.0])[:, None].expand(3, 3))
     with torch.no_grad():
-        new.linear[1, 0] += 2.0
-    assert new.surprise().tolist() == pytest.approx([0, 0.5, 0], abs=1e-4), "one deviation off: half a nat"
+        new.mix[1, 0] = 2**0.5  # wholly the first shop, but for the second's half
+    assert torch.allclose(new(hidden)[:, 1], torch.tensor([2 + 1, 2 - 2, 12 + 2 - 6.0]), atol=1e-5)
+    assert new.surprise().tolist() == pytest.approx([0, 1, 0])
 
 
 def test_utilities_of_by_hand():

@@ -115,7 +115,11 @@ def test_fresh_ads_become_arms_and_the_weakest_make_room(uncut: Config) -> None:
         if not told["creatives"]:
             assert told["retired"] == [] and len(arms) == len(live), "nothing joined, so nothing made room"
             continue
-        assert len(arms) == 5 and told["creatives"][0]["id"] in live and told["retired"] == [arm for arm in arms if arms[arm]]
+        assert (
+            len(arms) == 5
+            and told["creatives"][0]["id"] in live
+            and told["retired"] == [arm for arm in arms if arms[arm]]
+        )
         counts = campaigns.tally(engine, campaign, 2**60)
         rates = counts.total["click"].sum(0) / np.maximum(counts.shown.sum(0), 1)
         clicks = dict(zip(counts.arms, rates.tolist(), strict=True))

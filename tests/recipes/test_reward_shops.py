@@ -12,7 +12,7 @@ from caig.errors import CatalogError, InputError
 from caig.preference.losses import click_share_error
 from caig.recipes import reward
 from caig.recipes.reward import Config, samples, shops
-from tests.recipes.reward_toys import TINY, toy, write_log
+from tests.recipes.reward_toys import TINY, toy, weights, write_log
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,22 @@ def test_a_resumed_leg_equals_an_uncut_one(data: Path, tmp_path: Path, monkeypat
     one, other = uncut.state_dict(), resumed.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert uncut.members == config(data, tmp_path).members and uncut.surprise() == 0, "it likes what is usual"
-    assert torch.isfinite(one["heads.utility.spread_linear"]).all()
+    assert one["heads.utility.mix"].shape == (uncut.members, 2) and one["heads.utility.shops_linear"][1:].any()
     untrained = reward.build(config(data, tmp_path / "none", shop_steps=0))[0].state_dict()
     assert not torch.equal(untrained["heads.utility.tastes.weight"], one["heads.utility.tastes.weight"])
+
+
+def test_few_clicks_decide_how_the_shops_are_mixed(data: Path, tmp_path: Path):
+    taught, _, _ = reward.build(config(data, tmp_path / "taught"))
+    reward.run(config(data, tmp_path / "taught"))
+    start = dict(backbone=str(tmp_path / "taught" / "model"), shops=None, steps=3)
+    before = reward.build(config(data, tmp_path, tune="heads", **start))[0]
+    assert torch.allclose(before.heads["utility"].shops_linear, taught.heads["utility"].shops_linear, atol=1e-3)
+    reward.run(config(data, tmp_path, tune="heads", **start))
+    after, kept = weights(tmp_path), before.state_dict()
+    assert {name for name in after if not torch.equal(after[name], kept[name])} == {"heads.utility.mix", "log_slope"}
+    reward.run(config(data, tmp_path / "language", tune="language", **start))
+    assert not torch.equal(weights(tmp_path / "language")["heads.utility.pairwise"], kept["heads.utility.pairwise"])
 
 
 def test_shops_teach_fresh_siamese_models_only(data: Path, tmp_path: Path):

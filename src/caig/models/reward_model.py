@@ -52,8 +52,7 @@ Form = Literal["siamese", "joint"]
 Layout = Literal["slots", "left-right"]
 JOINT_HEADS: Final = {"classification": 2, "regression": 2}
 TASTES = 24  # dimensions in which pictures and products are compared
-PREFERENCES = ("linear", "pairwise")
-LEAST_SPREAD = 1e-3  # of what shops like: none is known for sure
+OWN = ("utility.linear", "utility.pairwise", "utility.mix")  # of a shop: the rest is known of all of them
 Floats = NDArray[np.float64]
 
 
@@ -100,43 +99,44 @@ class Utility(nn.Module):
 
     Which look suits which product is a product of the two, which no linear head on their sum can tell; pairwise terms
     are what factorization machines add to click models (Rendle 2010). All members share the space: what a picture is
-    like is learned once, what is liked, by each of them, from fewer numbers than the hidden state has.
+    like is learned once. Where K other shops' (w, M) are known, a member's are
+
+        their mean + sum_k mix_k (w_k, M_k - mean) / sqrt(K) + its own,    mix ~ N(0, 1),
+
+    so that before any click (w, M) has the mean and the covariance of the shops (empirical Bayes), and few clicks have
+    K numbers to decide.
     """
 
-    def __init__(self, width: int, members: int) -> None:
+    def __init__(self, width: int, members: int, shops: int = 0) -> None:
         super().__init__()
         self.tastes = nn.Linear(width, TASTES)
-        self.linear = nn.Parameter(torch.randn(members, TASTES) / TASTES)
+        self.linear = nn.Parameter(torch.zeros(members, TASTES) if shops else torch.randn(members, TASTES) / TASTES)
         self.pairwise = nn.Parameter(torch.zeros(members, TASTES, TASTES))
-        for name, shape in (("linear", (TASTES,)), ("pairwise", (TASTES, TASTES))):
-            self.register_buffer(f"usual_{name}", torch.zeros(shape))
-            self.register_buffer(f"spread_{name}", torch.full(shape, torch.inf))
+        self.mix = nn.Parameter(torch.zeros(members, shops))
+        self.register_buffer("shops_linear", torch.zeros(1 + shops, TASTES))  # the mean, then scaled deviations
+        self.register_buffer("shops_pairwise", torch.zeros(1 + shops, TASTES, TASTES))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """f32[B, members] of hidden states f32[B, d]."""
         z = self.tastes(hidden)
-        return z @ self.linear.T + torch.einsum("bi,mij,bj->bm", z, self.pairwise, z)
+        linear = self.linear + self.shops_linear[0] + self.mix @ self.shops_linear[1:]
+        pairwise = self.pairwise + self.shops_pairwise[0] + torch.tensordot(self.mix, self.shops_pairwise[1:], 1)
+        return z @ linear.T + torch.einsum("bi,mij,bj->bm", z, pairwise, z)
 
     def surprise(self) -> Tensor:
-        """Minus the log density of what each member likes beside what shops usually like, f32[members], up to a
-        constant: the prior that a new shop's few clicks are added to; 0 where nothing is known of other shops."""
-        w, m = ((getattr(self, n) - getattr(self, f"usual_{n}")) / getattr(self, f"spread_{n}") for n in PREFERENCES)
-        return (w.square().sum(1) + m.square().sum((1, 2))) / 2
+        """Minus the log density of each member's mix, f32[members], in nats up to a constant: the prior that a new
+        shop's few clicks are added to."""
+        return self.mix.square().sum(1) / 2
 
     @torch.no_grad()
-    def usual(self, members: int) -> Utility:
-        """A new shop's ensemble in the same space: it likes what the shops, this one's members, like on average, and
-        knows how much they differ (empirical Bayes). The space is turned so that they differ in few dimensions."""
-        found = Utility(self.tastes.in_features, members).to(self.linear.device)
-        *_, turn = torch.linalg.svd(self.linear - self.linear.mean(0))
-        found.tastes.weight.copy_(turn @ self.tastes.weight)
-        found.tastes.bias.copy_(turn @ self.tastes.bias)
-        turned = {"linear": self.linear @ turn.T, "pairwise": turn @ self.pairwise @ turn.T}
-        for name, value in turned.items():
-            getattr(found, f"usual_{name}").copy_(value.mean(0))
-            getattr(found, name).copy_(value.mean(0).expand_as(getattr(found, name)))
-            spread = value.std(0) if len(value) > 1 else torch.full_like(value[0], torch.inf)
-            getattr(found, f"spread_{name}").copy_(spread.clamp(min=LEAST_SPREAD))
+    def taught(self, members: int) -> Utility:
+        """A new shop's ensemble, which takes this one's members for the other shops and likes what they usually do."""
+        shops = len(self.linear)
+        found = Utility(self.tastes.in_features, members, shops).to(self.linear.device)
+        found.tastes.load_state_dict(self.tastes.state_dict())
+        for name, likes in (("shops_linear", self.linear), ("shops_pairwise", self.pairwise)):
+            mean = likes.mean(0, keepdim=True)
+            getattr(found, name).copy_(torch.cat([mean, (likes - mean) / shops**0.5]))
         return found
 
 
@@ -340,6 +340,8 @@ def _load_network(backbone: Any, form: Form, path: Path) -> RewardNetwork:
         heads = load_file(path)
         members = len(heads["utility.linear"]) if form == "siamese" else 1
         network = RewardNetwork(backbone, width_of(backbone), form=form, members=members)
+        if form == "siamese":
+            network.heads["utility"] = _heads_of(heads, width_of(backbone), members)
         network.heads.load_state_dict(heads)
         network.knows_tastes = form == "siamese"
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
@@ -349,16 +351,20 @@ def _load_network(backbone: Any, form: Form, path: Path) -> RewardNetwork:
 
 
 def keep_tastes(network: RewardNetwork, folder: Path) -> None:
-    """Let new siamese heads start from what is usual in the space of the siamese reward checkpoint in `folder`, if it
-    is one."""
+    """Let new siamese heads start from what is usual in the siamese reward checkpoint in `folder`, if it is one."""
     found = load_file(folder / HEADS) if (folder / HEADS).is_file() else {}
     if "utility.tastes.weight" in found:
-        known = {name: value for name, value in found.items() if name.split(".")[1] not in PREFERENCES}
-        for name in PREFERENCES:
-            own = network.heads["utility"].get_parameter(name)
-            known[f"utility.{name}"] = found[f"utility.usual_{name}"].expand_as(own)
-        network.heads.load_state_dict(known)
+        network.heads["utility"] = _heads_of(found, width_of(network.backbone), network.members)
+        network.heads.to(network.log_slope.device)
         network.knows_tastes = True
+
+
+def _heads_of(found: Mapping[str, Tensor], width: int, members: int) -> Utility:
+    """What `found` knows of all shops, and new members' own."""
+    utility = Utility(width, members, shops=found["utility.mix"].shape[1])
+    known = {name.removeprefix("utility."): value for name, value in found.items() if name not in OWN}
+    utility.load_state_dict(known, strict=False)
+    return utility
 
 
 def _broken(path: Path, error: Exception) -> CheckpointError:

@@ -84,7 +84,7 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
             if accelerator.is_main_process:
                 save_checkpoint(path, state)
     copy_first(network, accelerator)
-    network.heads["utility"] = network.heads["utility"].usual(config.members)  # type: ignore[operator]
+    network.heads["utility"] = network.heads["utility"].taught(config.members)  # type: ignore[operator]
     network.knows_tastes = True
 
 
