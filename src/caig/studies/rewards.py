@@ -40,9 +40,8 @@ from caig.data.scenes import SceneRecord, read_scenes
 from caig.errors import InputError
 from caig.evaluation.metrics import agreement
 from caig.shop.shoppers import Ad, World
-from caig.shop.simulate import simulate, uniform
 from caig.studies.learnability import pairs_within
-from caig.studies.shelf import ad_of, product_on_shelf, write_counts, write_log
+from caig.studies.shelf import ad_of, product_on_shelf, write_counts
 from caig.types import Estimate
 
 Floats = NDArray[np.float64]
@@ -85,7 +84,7 @@ class Config:
     seed: int = 100
     """Of the first world; the others follow."""
     impressions: int = 4000
-    """Per picture, on average."""
+    """Of each picture."""
     systems: tuple[str, ...] = SYSTEMS
     lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
     """Learning rates to choose from by validation."""
@@ -126,13 +125,10 @@ class Shelf:
 
     def log(self, impressions: int) -> Path:
         """The log as `caig train reward` reads it, written once: one row per ad, in their order."""
-        out = self.config.out / "logs" / f"w{self.seed}-{impressions}.parquet"
-        creatives = out.with_name(f"{out.stem}-creatives.csv")
-        if not creatives.is_file():
-            log = simulate(self.world, self.ads, uniform, impressions * len(self.ads), seed=self.seed)
-            write_log(log, self.world, self.ads, self.scenes, out)
-            out.unlink()  # of use to nobody here, and large
-        return creatives
+        out = self.config.out / "logs" / f"w{self.seed}-{impressions}.csv"
+        if not out.is_file():
+            write_counts(self.world, self.ads, self.scenes, impressions, out)
+        return out
 
 
 def run(config: Config) -> list[Estimate | str]:

@@ -67,7 +67,7 @@ def write_log(
 
 def write_counts(world: World, ads: Sequence[Ad], scenes: Sequence[SceneRecord], impressions: int, out: Path) -> None:
     """What a log of `impressions` of each ad would count, clicks drawn at once; a table like `-creatives.csv`."""
-    clicks = np.random.default_rng(seed_for(world.seed, "counts")).binomial(impressions, world.ctr(ads))
+    clicks = np.random.default_rng(seed_for(world.seed, "counts", impressions)).binomial(impressions, world.ctr(ads))
     table = {
         "product_id": [ad.product.id for ad in ads],
         "creative_id": [ad.id for ad in ads],

@@ -61,7 +61,8 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "shops"))
         network.heads["utility"] = Utility(width_of(network.backbone), len(logs)).to(network.backbone.device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=config.weight_decay)
+    learning = [*network.backbone.parameters(), *network.heads.parameters()]  # utilities keep their scale, log_slope
+    optimizer = torch.optim.AdamW(learning, lr=LR, weight_decay=config.weight_decay)
     start = 0
     if state := load_checkpoint(path):
         network.load_state_dict(state["network"])
@@ -75,7 +76,7 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
         loss = shop_loss(network, processor, parts["train"], config, seed_for(config.seed, "shop", step))
         optimizer.zero_grad(set_to_none=True)
         (config.point_weight * loss).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.shop_steps:
             held_out = validation_loss(network, processor, parts["validation"], config)
