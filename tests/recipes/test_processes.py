@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from caig.errors import InputError
-from caig.recipes import pretrain
+from caig.models.reward_model import Utility, save_reward, width_of
+from caig.recipes import pretrain, reward
 from caig.recipes.processes import _share, join_processes, own_rows, whole
+from caig.recipes.reward import report
 from tests.project import ROOT
 from tests.recipes import test_background as backgrounds
 from tests.recipes import test_pretrain as prompts
@@ -98,14 +100,45 @@ def test_prompt_by_the_command(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["siamese", "joint"])
+@pytest.mark.parametrize("form", ["siamese", "joint", "taught by shops"])
 def test_reward(clicks: Path, tmp_path: Path, form: Any) -> None:
-    config = rewards.toy(clicks, tmp_path / "one", form=form, patch_dropout=0.3, pictures=3, steps=20)
+    fields = {"patch_dropout": 0.3, "pictures": 3, "steps": 20}
+    if form == "taught by shops":  # their prior counts once, not once a process
+        fields |= {
+            "backbone": str(write_taught(clicks, tmp_path)),
+            "clicks": few(clicks),
+            "head_lr": 0.1,
+            "tune": "heads",
+        }
+    else:
+        fields["form"] = form
+    config = rewards.toy(clicks, tmp_path / "one", **fields)
     train("reward", config)
     in_two(train, "reward", replace(config, out=tmp_path / "two"))
     assert_same(tmp_path / "one", tmp_path / "two")
+    one, two = (torch.load(tmp_path / k / "checkpoint.pt", weights_only=True)["network"] for k in ("one", "two"))
+    print(f"largest gap between weights {largest_gap(one, two):.1e}")
+    assert largest_gap(one, two) < TOLERANCE
     first, second = (json.loads((tmp_path / k / "model/reward.json").read_text()) for k in ("one", "two"))
     assert first["slope"] == pytest.approx(second["slope"], rel=1e-2)
+
+
+def few(clicks: Path) -> Path:
+    """The log with a hundredth of its impressions and clicks."""
+    header, *rows = (line.split(",") for line in (clicks / "clicks.csv").read_text().splitlines())
+    fewer = [[*row[:3], str(int(row[3]) // 100), str(int(row[4]) // 100)] for row in rows]
+    (clicks / "few.csv").write_text("\n".join(map(",".join, [header, *fewer])) + "\n")
+    return clicks / "few.csv"
+
+
+def write_taught(clicks: Path, folder: Path) -> Path:
+    """The toy backbone with heads that know three shops."""
+    config = rewards.toy(clicks, folder)
+    network, processor, side = reward.build(config)
+    shops = Utility(width_of(network.backbone), 3)
+    network.heads["utility"] = shops.taught(config.members)
+    save_reward(network, processor, report.uncalibrated(config, side), folder / "taught")
+    return folder / "taught"
 
 
 @pytest.mark.slow

@@ -167,8 +167,10 @@ def run(config: Config) -> Path:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * cosine_with_warmup(step, config.steps, config.warmup)
         pairs, points = losses(network, eyes, batch, config)
+        if accelerator.is_main_process:  # gradients of all processes are summed
+            points = points + network.surprise() / samples.clicks
         optimizer.zero_grad(set_to_none=True)
-        (config.pair_weight * pairs + config.point_weight * (points + network.surprise() / samples.clicks)).backward()
+        (config.pair_weight * pairs + config.point_weight * points).backward()
         add_gradients(learning, accelerator)
         clip_gradients(learning)
         optimizer.step()
