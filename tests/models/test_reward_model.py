@@ -142,8 +142,10 @@ def test_a_new_shop_mixes_what_others_like_by_hand():
     assert torch.allclose(new(hidden), torch.tensor([2.0, 2.0, 12.0])[:, None].expand(3, 3))
     with torch.no_grad():
         new.mix[1, 0] = 2**0.5  # wholly the first shop, but for the second's half
+        new.linear[2, 1] = -1.0  # an own taste, one deviation (2) from what is usual
     assert torch.allclose(new(hidden)[:, 1], torch.tensor([2 + 1, 2 - 2, 12 + 2 - 6.0]), atol=1e-5)
-    assert new.surprise().tolist() == pytest.approx([0, 1, 0])
+    assert torch.allclose(new(hidden)[:, 2], torch.tensor([2.0, 2 - 2, 12 - 6.0]), atol=1e-5)
+    assert new.surprise().tolist() == pytest.approx([0, 1, 0.5])
 
 
 def test_utilities_of_by_hand():

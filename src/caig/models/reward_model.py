@@ -101,10 +101,10 @@ class Utility(nn.Module):
     are what factorization machines add to click models (Rendle 2010). All members share the space: what a picture is
     like is learned once. Where K other shops' (w, M) are known, a member's are
 
-        their mean + sum_k mix_k (w_k, M_k - mean) / sqrt(K) + its own,    mix ~ N(0, 1),
+        their mean + sum_k mix_k (w_k, M_k - mean) / sqrt(K) + own * deviation,    mix and own ~ N(0, 1),
 
-    so that before any click (w, M) has the mean and the covariance of the shops (empirical Bayes), and few clicks have
-    K numbers to decide.
+    so that before any click (w, M) has the mean and the covariance of the shops (empirical Bayes), few clicks have K
+    numbers to decide, and many find what no other shop likes.
     """
 
     def __init__(self, width: int, members: int, shops: int = 0) -> None:
@@ -113,20 +113,26 @@ class Utility(nn.Module):
         self.linear = nn.Parameter(torch.zeros(members, TASTES) if shops else torch.randn(members, TASTES) / TASTES)
         self.pairwise = nn.Parameter(torch.zeros(members, TASTES, TASTES))
         self.mix = nn.Parameter(torch.zeros(members, shops))
-        self.register_buffer("shops_linear", torch.zeros(1 + shops, TASTES))  # the mean, then scaled deviations
-        self.register_buffer("shops_pairwise", torch.zeros(1 + shops, TASTES, TASTES))
+        for name, shape in (("linear", (TASTES,)), ("pairwise", (TASTES, TASTES))):
+            self.register_buffer(f"shops_{name}", torch.zeros(1 + shops, *shape))  # the mean, then mix's directions
+            self.register_buffer(f"spread_{name}", torch.ones(shape))  # of one coordinate; 1 where no shop is known
 
     def forward(self, hidden: Tensor) -> Tensor:
         """f32[B, members] of hidden states f32[B, d]."""
-        z = self.tastes(hidden)
-        linear = self.linear + self.shops_linear[0] + self.mix @ self.shops_linear[1:]
-        pairwise = self.pairwise + self.shops_pairwise[0] + torch.tensordot(self.mix, self.shops_pairwise[1:], 1)
+        z, linear, pairwise = self.tastes(hidden), self._likes("linear"), self._likes("pairwise")
         return z @ linear.T + torch.einsum("bi,mij,bj->bm", z, pairwise, z)
 
+    def _likes(self, name: str) -> Tensor:
+        """w f32[members, TASTES] or M f32[members, TASTES, TASTES]."""
+        own, shops, spread = getattr(self, name), getattr(self, f"shops_{name}"), getattr(self, f"spread_{name}")
+        return shops[0] + torch.tensordot(self.mix, shops[1:], 1) + own * spread
+
     def surprise(self) -> Tensor:
-        """Minus the log density of each member's mix, f32[members], in nats up to a constant: the prior that a new
-        shop's few clicks are added to."""
-        return self.mix.square().sum(1) / 2
+        """Minus the log density of what each member likes, f32[members], in nats up to a constant: the prior that a new
+        shop's clicks are added to; 0 where no other shop is known."""
+        if not self.mix.numel():
+            return self.linear.new_zeros(len(self.linear))
+        return sum(own.flatten(1).square().sum(1) for own in (self.mix, self.linear, self.pairwise)) / 2  # type: ignore[return-value]
 
     @torch.no_grad()
     def taught(self, members: int) -> Utility:
@@ -134,9 +140,11 @@ class Utility(nn.Module):
         shops = len(self.linear)
         found = Utility(self.tastes.in_features, members, shops).to(self.linear.device)
         found.tastes.load_state_dict(self.tastes.state_dict())
-        for name, likes in (("shops_linear", self.linear), ("shops_pairwise", self.pairwise)):
+        for name in ("linear", "pairwise"):
+            likes = self._likes(name)
             mean = likes.mean(0, keepdim=True)
-            getattr(found, name).copy_(torch.cat([mean, (likes - mean) / shops**0.5]))
+            getattr(found, f"shops_{name}").copy_(torch.cat([mean, (likes - mean) / shops**0.5]))
+            getattr(found, f"spread_{name}").copy_(likes.std(0, correction=0))
         return found
 
 

@@ -48,9 +48,6 @@ def freeze(network: RewardNetwork, config: Config) -> None:
         backbone.requires_grad_(False)
     if config.tune == "heads" and config.form == "siamese" and network.knows_tastes:
         network.heads["utility"].tastes.requires_grad_(False)
-        if network.heads["utility"].mix.numel():  # few clicks: a mix of what other shops like, nothing of its own
-            for own in (network.heads["utility"].linear, network.heads["utility"].pairwise):
-                own.requires_grad_(False)
     if config.tune == "language":
         backbone.model.language_model.requires_grad_(True)
     if config.checkpointing:
