@@ -112,7 +112,7 @@ def objective(
     loss: Loss = dpo,
     beta: float,
     product_weight: float,
-    smoothing: float = 0.0,
+    smoothing: float | Tensor = 0.0,
     per_token: bool = False,
     weight: Tensor | None = None,
 ) -> Tensor:
@@ -121,7 +121,7 @@ def objective(
     Args:
         beta: how dear it is to leave the reference, above 0
         product_weight: lambda of the paper; 0 leaves the product-centric term out
-        smoothing: the chance, 0 to 0.5, that a label is wrong (conservative DPO for `dpo`)
+        smoothing: the chance, 0 to 0.5, that a label is wrong, of all pairs or f[P] (conservative DPO for `dpo`)
         per_token: whether log-probabilities are means over tokens; the paper sums
         weight: f[P], at least 0; None weighs all alike
 

@@ -68,6 +68,7 @@ class Config:
     """Log-probabilities as means over tokens."""
     weighted: bool = True
     """Weigh pairs by 2 P(chosen better) - 1 of the reward model, its margin on a calibrated scale; else all alike."""
+    soft: bool = False
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0

@@ -258,9 +258,9 @@ def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tens
         loss=LOSSES[config.loss],
         beta=config.beta,
         product_weight=config.product_weight,
-        smoothing=config.smoothing,
+        smoothing=(1 - confidence) / 2 if config.soft else config.smoothing,
         per_token=config.per_token,
-        weight=confidence if config.weighted else None,
+        weight=confidence if config.weighted and not config.soft else None,
     )
     return loss, pairs
 
