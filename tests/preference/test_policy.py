@@ -1,6 +1,7 @@
 """Preference losses against numbers derived by hand: s(z) = 1 / (1 + exp(-z))."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -108,10 +109,22 @@ def test_every_loss_prefers_the_chosen_answer(name: str):
     assert chosen.grad.item() < 0 < rejected.grad.item()
 
 
-def test_weights():
+def test_smoothing_may_differ_by_pair():
     two = Pairs(**{name: torch.cat([value, value + i]) for i, (name, value) in enumerate(vars(pairs()).items())})
-    each = [objective(two, **BASE, weight=torch.tensor(w)).item() for w in ([1.0, 0.0], [0.0, 1.0])]
-    mixed = objective(two, **BASE, weight=torch.tensor([3.0, 1.0])).item()
-    assert mixed == pytest.approx((3 * each[0] + each[1]) / 4)
-    assert objective(two, **BASE, weight=torch.zeros(2)).item() == 0
-    assert objective(two, **BASE).item() == pytest.approx(sum(each) / 2)
+    each = [objective(two, **{**BASE, "smoothing": share}).item() for share in (0.0, 0.2)]
+    mixed = objective(two, **{**BASE, "smoothing": torch.tensor([0.0, 0.2])}).item()
+    assert min(each) < mixed < max(each)
+    none = Pairs(**{name: value[:0] for name, value in vars(pairs()).items()})
+    assert objective(none, **BASE).item() == 0
+
+
+@pytest.mark.parametrize(("margin", "pull"), [(1.0, -1), (2.0, 0), (3.0, 1)])
+def test_a_soft_label_asks_for_a_margin_of_gap_over_beta(margin: float, pull: int):
+    # Utilities 0.6 apart and beta 0.3: the chosen one's ratio is to be 2 nats above, neither more nor less.
+    chosen = torch.tensor([-12.0], requires_grad=True)
+    given = replace(pairs(ref_chosen=-12.0, ref_rejected=-9.0, rejected=-9.0 - margin), chosen=chosen)
+    objective(given, beta=0.3, product_weight=0.0, smoothing=torch.tensor([s(-0.6)])).backward()
+    # d/dchosen = beta [s(beta margin) - s(gap)]
+    assert chosen.grad is not None
+    assert chosen.grad.item() == pytest.approx(0.3 * (s(0.3 * margin) - s(0.6)), abs=1e-6)
+    assert round(math.copysign(1, chosen.grad.item()) * (abs(chosen.grad.item()) > 1e-6)) == pull

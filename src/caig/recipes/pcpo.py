@@ -38,7 +38,7 @@ class Config:
     out: Path
     """Run folder; a run that was cut goes on where it stopped."""
     preset: Literal["", "caig-published"] = ""
-    """caig-published: 2 candidates, pairs unweighted, beta 0.5, rank 128, learning rate 2e-5, 3,200 products."""
+    """caig-published: 2 candidates, hard labels, beta 0.5, rank 128, learning rate 2e-5, 3,200 products."""
     prompt_model: str = "embedded"
     start_from: str = ""
     """Adapter of an earlier run on the same prompt model, to go on with; the reference stays the prompt model."""
@@ -66,9 +66,9 @@ class Config:
     """Chance, 0 to 0.5, that a label is wrong."""
     per_token: bool = False
     """Log-probabilities as means over tokens."""
-    weighted: bool = True
-    """Weigh pairs by 2 P(chosen better) - 1 of the reward model, its margin on a calibrated scale; else all alike."""
-    soft: bool = False
+    labels: Literal["soft", "hard"] = "soft"
+    """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
+    further; hard: the better one is chosen for sure, as published."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
@@ -106,7 +106,7 @@ class Config:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
-        "candidates": 2, "products": 3200, "beta": 0.5, "weighted": False, "rank": 128, "alpha": 256.0,
+        "candidates": 2, "products": 3200, "beta": 0.5, "labels": "hard", "rank": 128, "alpha": 256.0,
         "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip

@@ -186,10 +186,10 @@ def order(config: Config, r: int, epoch: int, count: int) -> list[int]:
 
 def encode_groups(policy: Policy, round: Round) -> list[Group]:
     """The round in batches, with every picture seen and every reference computed: 1 clean and K negatives a product."""
-    size = policy.config.batch
+    config, size = policy.config, policy.config.batch
     batches = [round.products[i : i + size] for i in range(0, len(round.products), size)]
-    make = NEGATIVES[policy.config.negative]
-    return [_group(policy, round, batch, make, policy.config.corruptions) for batch in batches]
+    make, count = NEGATIVES[config.negative], min(config.corruptions, config.epochs)  # a pass looks at one negative
+    return [_group(policy, round, batch, make, count) for batch in batches]
 
 
 def _group(policy: Policy, round: Round, products: Sequence[Product], negatives: Any, count: int) -> Group:
@@ -215,9 +215,9 @@ def _negatives(make: Any, product: Product, others: Sequence[Product], count: in
 
 
 def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int) -> tuple[Pairs, Tensor]:
-    """All pairs of different texts of a product, and P(chosen better) - P(rejected better) of each, f32[P].
+    """All pairs of different texts of a product, and the chance of each that the rejected one is better, f32[P].
 
-    That is 2 s(u_chosen - u_rejected) - 1: utilities are calibrated, so it is small both for a small margin and for an
+    That is s(u_rejected - u_chosen): utilities are calibrated, so it is near a half both for a small margin and for an
     unsure reward model.
     """
     count = clean.shape[1]
@@ -241,7 +241,7 @@ def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int) -> tuple
         chosen_length=group.lengths[b, chosen],
         rejected_length=group.lengths[b, rejected],
     )
-    return pairs, 2 * gap.sigmoid() - 1
+    return pairs, (-gap).sigmoid()
 
 
 def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tensor, Pairs]:
@@ -250,17 +250,19 @@ def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tens
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         policy.model.train()
-        clean, corrupted = (policy.log_probs(group.views[k], of=len(group.texts)) for k in (0, view))
+        clean = policy.log_probs(group.views[0], of=len(group.texts))
+        with torch.set_grad_enabled(config.product_weight > 0):
+            corrupted = policy.log_probs(group.views[view], of=len(group.texts))
         policy.model.eval()
-    pairs, confidence = pairs_of(group, clean, corrupted, view)
+    pairs, doubt = pairs_of(group, clean, corrupted, view)
+    doubt = doubt if config.labels == "soft" else torch.zeros_like(doubt)
     loss = objective(
         pairs,
         loss=LOSSES[config.loss],
         beta=config.beta,
         product_weight=config.product_weight,
-        smoothing=(1 - confidence) / 2 if config.soft else config.smoothing,
+        smoothing=config.smoothing + (1 - 2 * config.smoothing) * doubt,
         per_token=config.per_token,
-        weight=confidence if config.weighted and not config.soft else None,
     )
     return loss, pairs
 

@@ -1,7 +1,7 @@
 """What preference optimisation is worth where the true CTR is known (`caig shop study preference`).
 
 Rows: the pre-trained model; the best of its four ads by the reward model, without training; DPO alone; PCPO as
-published (2 candidates, pairs unweighted, beta 0.5); ours; ours with the best of four. Every trained row paints equally
+published (2 candidates, hard labels, beta 0.5); ours; ours with the best of four. Every trained row paints equally
 many pictures and takes equally many steps, at a learning rate of its own, chosen on a validation world. Measured on
 products that no training saw, in worlds that none of this was developed on:
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ADS = 4
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "DPO only": {"product_weight": 0.0},
-    "PCPO as published": {"candidates": 2, "weighted": False, "beta": 0.5},
+    "PCPO as published": {"candidates": 2, "labels": "hard", "beta": 0.5},
     "ours": {},
 }
 """Row -> what its training changes."""
