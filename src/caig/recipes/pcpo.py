@@ -39,7 +39,7 @@ class Config:
     """Run folder; a run that was cut goes on where it stopped."""
     preset: Literal["", "caig-published"] = ""
     """caig-published: 2 candidates, hard labels, beta 0.5, rank 128, learning rate 2e-5, 3,200 products."""
-    prompt_model: str = "embedded"
+    prompt_model: str = "embedded-pretrained"
     start_from: str = ""
     """Adapter of an earlier run on the same prompt model, to go on with; the reference stays the prompt model."""
     background_model: str = "embedded"
@@ -54,10 +54,12 @@ class Config:
     side: int = 256
     """Of the square pictures, in pixels."""
     loss: Literal["dpo", "ipo", "kto", "simpo"] = "dpo"
-    beta: float = 0.1
-    """How dear it is to leave the reference; 0.5 in the paper, with a model that needs to move little."""
-    product_weight: float = 1.0
-    """Lambda, weight of the product-centric term; 0 leaves it out."""
+    beta: float = 0.03
+    """How dear it is to leave the reference. With soft labels it has a unit: pairs whose log CTRs differ by 0.03 are to
+    differ by one nat."""
+    product_weight: float = 0.1
+    """Lambda, weight of the product-centric term; 0 leaves it out. 1 in the paper, whose hard labels pull ten times
+    as hard as soft ones."""
     negative: Literal["corrupted", "stranger"] = "corrupted"
     """The product-centric negative: masked photo and another's words, or another's clean photo and words."""
     corruptions: int = 4
@@ -75,9 +77,10 @@ class Config:
     dropout: float = 0.0
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
-    lr: float = 1e-3
-    epochs: int = 1
-    """Passes over a round's pairs; more learn them by heart (docs/LOG.md)."""
+    lr: float = 3e-3
+    epochs: int = 4
+    """Passes over a round's pairs, each with another negative; hard labels are learned by heart in more than one
+    (docs/LOG.md)."""
     batch: int = 4
     """Products a step, shared among the processes of `accelerate launch`."""
     warmup: int = 4
@@ -106,8 +109,8 @@ class Config:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
-        "candidates": 2, "products": 3200, "beta": 0.5, "labels": "hard", "rank": 128, "alpha": 256.0,
-        "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
+        "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "rank": 128,
+        "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""

@@ -21,7 +21,15 @@ from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from caig.artifacts import published_folder
-from caig.models.adapters import adapter_weights, add_adapter, load_adapted, reference, save_adapter, train_adapter
+from caig.models.adapters import (
+    CONFIG,
+    adapter_weights,
+    add_adapter,
+    load_adapted,
+    reference,
+    save_adapter,
+    train_adapter,
+)
 from caig.models.describing import write_request
 from caig.models.hub import resolve
 from caig.models.mllm import TrainingBatch, answer_log_probs, encode_training, see, with_features
@@ -61,11 +69,12 @@ class Policy:
 
     @classmethod
     def start(cls, config: Config) -> Policy:
-        """The model by its name with a fresh adapter, or that of `start_from`, on this process's device."""
+        """The model by its name with a fresh adapter, or with the one that it or `start_from` is, on this process's
+        device. What is under the adapter is the reference."""
         accelerator = join_processes(config.device, shards=True)
         (device, dtype), name = read_to(accelerator), config.start_from or config.prompt_model
         model, processor, _ = load_adapted(name, "prompt", device, dtype=dtype, checkpointing=config.checkpointing)
-        if config.start_from:
+        if adapter_weights(model):
             train_adapter(model)
         else:
             seed = seed_for(config.seed, "adapter")
@@ -305,18 +314,19 @@ def restore(policy: Policy, state: Mapping[str, Any], optimizer: torch.optim.Opt
 
 def export(policy: Policy, best: int) -> Path:
     """Write `out/best`: the adapter as it was before round `best` (0: as it began; a fresh one changes nothing)."""
-    folder, earlier = policy.config.out / "best", policy.config.start_from
+    config, folder = policy.config, policy.config.out / "best"
+    earlier = resolve(config.start_from or config.prompt_model, "prompt")
     policy.shards.join()
     if policy.accelerator.is_main_process:
-        state = load_checkpoint(policy.config.out / f"rounds/{best - 1}/update.pt")
+        state = load_checkpoint(config.out / f"rounds/{best - 1}/update.pt")
         if state:
             restore(policy, state)
         else:
             with torch.no_grad():
                 [value.zero_() for name, value in adapter_weights(policy.model).items() if "lora_B" in name]
         with published_folder(folder) as work:
-            if earlier and not state:
-                shutil.copytree(resolve(earlier, "prompt"), work, dirs_exist_ok=True)
+            if (earlier / CONFIG).is_file() and not state:
+                shutil.copytree(earlier, work, dirs_exist_ok=True)
             else:
                 save_adapter(policy.model, work)
     policy.accelerator.wait_for_everyone()

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ADS = 4
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "DPO only": {"product_weight": 0.0},
-    "PCPO as published": {"candidates": 2, "labels": "hard", "beta": 0.5},
+    "PCPO as published": {"candidates": 2, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "epochs": 1},
     "ours": {},
 }
 """Row -> what its training changes."""
@@ -56,7 +56,7 @@ class Config:
     """Folder of scene tars and products.tar."""
     out: Path
     """Run folder; the same command goes on where it was cut."""
-    prompt_model: str = "embedded"
+    prompt_model: str = "embedded-pretrained"
     background_model: str = "embedded"
     worlds: int = 6
     first_world: int = 500
@@ -110,12 +110,13 @@ def training(config: Config, row: str, world: int, lr: float) -> Training:
         lr=lr,
         seed=config.seed,
         threads=config.threads,
-        watch=8,
+        watch=24,
         **free,
     )
     changed = replace(base, **ROWS[row])
     more = base.candidates // changed.candidates
-    return replace(changed, products=more * changed.products, batch=more * changed.batch)
+    batch = more * base.batch * changed.epochs // base.epochs
+    return replace(changed, products=more * base.products, batch=batch)
 
 
 def chosen_rate(config: Config, gallery: Gallery, row: str) -> float:

@@ -134,7 +134,7 @@ class Gallery:
         return self.judges[world, half]
 
     def train(self, training: Training, world: int) -> str:
-        """Optimise in `world`; returns the adapter of the last round, whatever the guards may think."""
+        """Optimise in `world`; returns the adapter of the round that the guard model likes best."""
         models = Models(background=self.bank, reward=self.judge(world, 0), guard=self.judge(world, 1))
         started = time.perf_counter()
         folder = optimise(training, self.shelf, models)
@@ -201,9 +201,9 @@ class Gallery:
         return [flatten(separate(canvas, one)) for one in painted]
 
     def kl(self, model: str) -> float:
-        """Nats a description between the tuned model and its reference, as its last round measured it."""
-        rounds = sorted(Path(model).parent.glob("rounds/*/watch.json"), key=lambda path: int(path.parent.name))
-        return json.loads(rounds[-1].read_text())["metrics"]["kl"]
+        """Nats a description between the tuned model and its reference, as its best round measured it."""
+        rounds = [json.loads(path.read_text())["metrics"] for path in Path(model).parent.glob("rounds/*/watch.json")]
+        return max(rounds, key=lambda metrics: metrics["guard"])["kl"]
 
     def _true(self, world: int, products: Sequence[Product], texts: Sequence[Sequence[str]], purpose: str) -> Floats:
         ads = [self._ads(product, tuple(own), purpose) for product, own in zip(products, texts, strict=True)]
