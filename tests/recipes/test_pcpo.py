@@ -241,6 +241,16 @@ def test_the_rewarder_may_be_refreshed_from_clicks(base: Path, shelf: list[Produ
         assert utilities[product] == studio.utilities(Judge(1), shelf[0], ids[product])
 
 
+def test_a_prompt_model_that_is_an_adapter_goes_on(base: Path, shelf: list[Product], uncut: Path, tmp_path: Path):
+    tuned = uncut / "best"
+    further = optimise(toy(tuned, tmp_path / "further", rounds=1, max_kl=1e9), shelf, models())
+    config = json.loads((further / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(base), "one adapter, and the reference is under it"
+    stopped = optimise(toy(tuned, tmp_path / "stopped", rounds=1, max_kl=-1e9), shelf, models())
+    weights = [(one / "adapter_model.safetensors").read_bytes() for one in (tuned, stopped, further)]
+    assert weights[0] == weights[1], "no round was without alarm: the adapter as it came"
+
+
 def test_the_published_preset():
     published = PRESETS["caig-published"]
     assert (published["candidates"], published["beta"], published["rank"], published["alpha"]) == (2, 0.5, 128, 256.0)

@@ -1,10 +1,11 @@
 """Product-centric preference optimisation (CAIG, stage c): describe, paint, judge, update, round after round.
 
-It differs from the paper: N candidates in place of 2, of which all pairs train, weighted by how sure the reward model
-is of their order; one low-rank adapter goes on through all rounds, and the reference is that adapter switched off; the
-candidates of a product are painted from one seed of its own, where the paper has seed 42 for every picture; and four
-guards are watched on products that never train, of which any can stop the run. Preset `caig-published` sets N, the
-weights, the adapter and the learning rate as published.
+It differs from the paper: N candidates in place of 2, of which all pairs train, with soft labels, since a hard one asks
+for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
+tells right from wrong product information by copying the title; one low-rank adapter goes on through all rounds, and
+the reference is that adapter switched off; the candidates of a product are painted from one seed of its own, where the
+paper has seed 42 for every picture; and four guards are watched on products that never train, of which any can stop the
+run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the learning rate as published.
 
     out/settings.json            what decides the run
     out/pictures/<id>.webp       every painted picture, named by its pixels
