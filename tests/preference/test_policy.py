@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from caig.preference.policy import LOSSES, Pairs, dpo, ipo, kto, objective, product_centric, simpo
+from caig.preference.policy import LOSSES, Pairs, anchored, dpo, ipo, kto, objective, product_centric, simpo
 
 
 def pairs(**changes: float) -> Pairs:
@@ -83,17 +83,25 @@ def test_per_token_divides_each_by_its_answers_length_once():
     assert means.per_token() == means or torch.equal(means.per_token().chosen, means.chosen)
 
 
+def test_anchored():
+    # r(chosen) = 2, beta 0.5: log(1 + e^-1); neither the rejected answer nor other information plays a part
+    assert anchored(pairs(), 0.5).item() == pytest.approx(math.log1p(math.exp(-1)), rel=1e-6)
+    assert anchored(pairs(rejected=0.0, corrupted=0.0), 0.5).item() == anchored(pairs(), 0.5).item()
+
+
 def test_the_objective_adds_up():
-    # 0.9 log(1 + e^-1.5) + 0.1 log(1 + e^1.5) + 2 log(1 + e^-0.5)
-    expected = 0.9 * 0.2014133 + 0.1 * 1.7014133 + 2 * 0.4740770
-    got = objective(pairs(), beta=0.5, product_weight=2.0, smoothing=0.1).item()
+    # 0.9 log(1 + e^-1.5) + 0.1 log(1 + e^1.5) + 2 log(1 + e^-0.5) + 3 log(1 + e^-1)
+    expected = 0.9 * 0.2014133 + 0.1 * 1.7014133 + 2 * 0.4740770 + 3 * 0.3132617
+    got = objective(pairs(), beta=0.5, product_weight=2.0, anchor=3.0, smoothing=0.1).item()
     assert got == pytest.approx(expected, rel=1e-6)
 
 
-BASE = {"beta": 0.5, "product_weight": 1.0, "smoothing": 0.0, "per_token": False}
+BASE = {"beta": 0.5, "product_weight": 1.0, "anchor": 0.0, "smoothing": 0.0, "per_token": False}
 
 
-@pytest.mark.parametrize("change", [{"beta": 0.3}, {"product_weight": 0.5}, {"smoothing": 0.1}, {"per_token": True}])
+@pytest.mark.parametrize(
+    "change", [{"beta": 0.3}, {"product_weight": 0.5}, {"anchor": 1.0}, {"smoothing": 0.1}, {"per_token": True}]
+)
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_setting_reaches_every_loss(name: str, change: dict):
     usual = objective(pairs(), loss=LOSSES[name], **BASE)

@@ -50,7 +50,9 @@ def test_rows_paint_and_step_alike(tmp_path: Path):
     assert len(set(paid.values())) == 1
     assert training(config, "DPO only", 1, 1e-3).product_weight == 0
     assert training(config, "PCPO as published", 1, 1e-3).labels == "hard"
-    assert len({training(config, row, world, lr).out for row in ROWS for world in (1, 2) for lr in (1e-3, 1e-4)}) == 4 * len(ROWS)
+    assert len(
+        {training(config, row, world, lr).out for row in ROWS for world in (1, 2) for lr in (1e-3, 1e-4)}
+    ) == 4 * len(ROWS)
 
 
 def test_an_average_of_estimates_by_hand():

@@ -102,6 +102,14 @@ def product_centric(pairs: Pairs, beta: float) -> Tensor:
     return -F.logsigmoid(beta * pairs.product_margin)
 
 
+def anchored(pairs: Pairs, beta: float) -> Tensor:
+    """-log s(beta r(chosen)): the chosen answer may not become rarer than it was (anchor of mDPO, arXiv 2406.11839).
+
+    Differences alone are also met where both answers lose probability, to texts that nobody judged.
+    """
+    return -F.logsigmoid(beta * (pairs.chosen - pairs.ref_chosen))
+
+
 Loss = Callable[[Pairs, float], Tensor]
 LOSSES: Mapping[str, Loss] = {"dpo": dpo, "ipo": ipo, "kto": kto, "simpo": simpo}
 
@@ -112,14 +120,17 @@ def objective(
     loss: Loss = dpo,
     beta: float,
     product_weight: float,
+    anchor: float = 0.0,
     smoothing: float | Tensor = 0.0,
     per_token: bool = False,
 ) -> Tensor:
-    """Mean over pairs of (1 - smoothing) loss + smoothing loss(swapped) + product_weight product_centric; 0 of none.
+    """Mean over pairs of (1 - smoothing) loss + smoothing loss(swapped) + product_weight product_centric + anchor
+    anchored; 0 of no pairs.
 
     Args:
         beta: how dear it is to leave the reference, above 0
         product_weight: lambda of the paper; 0 leaves the product-centric term out
+        anchor: weight of the anchored term; the paper has none
         smoothing: the chance, 0 to 0.5, that a label is wrong, of all pairs or f[P] (conservative DPO for `dpo`)
         per_token: whether log-probabilities are means over tokens; the paper sums
 
@@ -128,5 +139,5 @@ def objective(
     """
     pairs = pairs.per_token() if per_token else pairs
     terms = (1 - smoothing) * loss(pairs, beta) + smoothing * loss(pairs.swapped(), beta)
-    terms = terms + product_weight * product_centric(pairs, beta)
+    terms = terms + product_weight * product_centric(pairs, beta) + anchor * anchored(pairs, beta)
     return terms.sum() / max(1, len(terms))

@@ -2,7 +2,8 @@
 
 It differs from the paper: N candidates in place of 2, of which all pairs train, with soft labels, since a hard one asks
 for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
-tells right from wrong product information by copying the title; one low-rank adapter goes on through all rounds, and
+tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
+since differences alone are also met by texts that fall to pieces; one low-rank adapter goes on through all rounds, and
 the reference is that adapter switched off; the candidates of a product are painted from one seed of its own, where the
 paper has seed 42 for every picture; and four guards are watched on products that never train, of which any can stop the
 run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the learning rate as published.
@@ -61,6 +62,8 @@ class Config:
     product_weight: float = 0.1
     """Lambda, weight of the product-centric term; 0 leaves it out. 1 in the paper, whose hard labels pull ten times
     as hard as soft ones."""
+    anchor: float = 0.15
+    """Weight of the term that keeps chosen descriptions as likely as they were; without it, texts fall to pieces."""
     negative: Literal["corrupted", "stranger"] = "corrupted"
     """The product-centric negative: masked photo and another's words, or another's clean photo and words."""
     corruptions: int = 4
@@ -110,8 +113,8 @@ class Config:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
-        "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "rank": 128,
-        "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
+        "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "anchor": 0.0,
+        "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""

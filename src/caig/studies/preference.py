@@ -1,8 +1,8 @@
 """What preference optimisation is worth where the true CTR is known (`caig shop study preference`).
 
 Rows: the pre-trained model; the best of its four ads by the reward model, without training; DPO alone; PCPO as
-published (2 candidates, hard labels, beta 0.5, one pass); ours; ours with a stranger as the negative; ours with the best
-of four. Every trained row paints equally many pictures and takes equally many steps, at a learning rate of its own,
+published (2 candidates, hard labels, beta 0.5, one pass); ours; ours with a stranger as negative; ours with the best of
+four. Every trained row paints equally many pictures and takes equally many steps, at a learning rate of its own,
 chosen on a validation world. Measured on products that no training saw, in worlds that none of this was developed on:
 
     lift       exp(mean of log CTR(row) - log CTR(pre-trained)) - 1, over four single samples of each product (each
@@ -43,10 +43,17 @@ if TYPE_CHECKING:
 
 ADS = 4
 ROWS: Mapping[str, Mapping[str, Any]] = {
-    "DPO only": {"product_weight": 0.0},
-    "PCPO as published": {"candidates": 2, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "epochs": 1},
+    "DPO only": {"product_weight": 0.0, "anchor": 0.0},
+    "PCPO as published": {
+        "candidates": 2,
+        "labels": "hard",
+        "beta": 0.5,
+        "product_weight": 1.0,
+        "anchor": 0.0,
+        "epochs": 1,
+    },
     "ours": {},
-    "ours, stranger": {"negative": "stranger"},
+    "ours with strangers": {"negative": "stranger"},
 }
 """Row -> what its training changes."""
 Floats = NDArray[np.float64]
