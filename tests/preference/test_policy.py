@@ -96,11 +96,34 @@ def test_the_objective_adds_up():
     assert got == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_product_centric_term_may_have_a_beta_of_its_own():
+    # product margin 1: weight 2, 0.1 / 0.5 log(1 + e^-0.5), beside log(1 + e^-0.3) of DPO
+    got = objective(pairs(), beta=0.1, product_weight=2.0, product_beta=0.5).item()
+    assert got == pytest.approx(math.log1p(math.exp(-0.3)) + 2 * 0.2 * 0.4740770, rel=1e-6)
+    # At margin 0 it pulls as at `beta`: with beta / 2.
+    pulls = []
+    for own in (None, 0.5):
+        corrupted = torch.tensor([-10.0], requires_grad=True)
+        given = replace(pairs(ref_corrupted=-12.0), corrupted=corrupted)
+        objective(given, beta=0.1, product_weight=1.0, product_beta=own).backward()
+        assert corrupted.grad is not None
+        pulls.append(corrupted.grad.item())
+    assert pulls == pytest.approx([0.05, 0.05])
+
+
 BASE = {"beta": 0.5, "product_weight": 1.0, "anchor": 0.0, "smoothing": 0.0, "per_token": False}
 
 
 @pytest.mark.parametrize(
-    "change", [{"beta": 0.3}, {"product_weight": 0.5}, {"anchor": 1.0}, {"smoothing": 0.1}, {"per_token": True}]
+    "change",
+    [
+        {"beta": 0.3},
+        {"product_weight": 0.5},
+        {"product_beta": 2.0},
+        {"anchor": 1.0},
+        {"smoothing": 0.1},
+        {"per_token": True},
+    ],
 )
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_setting_reaches_every_loss(name: str, change: dict):

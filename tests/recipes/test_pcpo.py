@@ -138,7 +138,7 @@ def test_a_folder_of_other_settings_is_left_alone(base: Path, shelf: list[Produc
     "change",
     [
         {"products": 3}, {"candidates": 4}, {"side": 72}, {"loss": "ipo"}, {"beta": 0.5}, {"product_weight": 0.0},
-        {"anchor": 1.0},
+        {"product_beta": 5.0}, {"anchor": 1.0},
         {"negative": "stranger"}, {"corruptions": 1}, {"smoothing": 0.2}, {"per_token": True}, {"labels": "hard"},
         {"rank": 3}, {"alpha": 8.0}, {"dropout": 0.2}, {"lr": 1e-3}, {"epochs": 1}, {"batch": 3}, {"warmup": 3},
         {"seed": 1},

@@ -120,6 +120,7 @@ def objective(
     loss: Loss = dpo,
     beta: float,
     product_weight: float,
+    product_beta: float | None = None,
     anchor: float = 0.0,
     smoothing: float | Tensor = 0.0,
     per_token: bool = False,
@@ -130,6 +131,8 @@ def objective(
     Args:
         beta: how dear it is to leave the reference, above 0
         product_weight: lambda of the paper; 0 leaves the product-centric term out
+        product_beta: the product-centric term is taken at this beta, scaled so that it begins to pull as it would at
+            `beta`, and lets go at a margin of a few nats over it; None: `beta`
         anchor: weight of the anchored term; the paper has none
         smoothing: the chance, 0 to 0.5, that a label is wrong, of all pairs or f[P] (conservative DPO for `dpo`)
         per_token: whether log-probabilities are means over tokens; the paper sums
@@ -139,5 +142,6 @@ def objective(
     """
     pairs = pairs.per_token() if per_token else pairs
     terms = (1 - smoothing) * loss(pairs, beta) + smoothing * loss(pairs.swapped(), beta)
-    terms = terms + product_weight * product_centric(pairs, beta) + anchor * anchored(pairs, beta)
+    product = beta / (product_beta or beta) * product_centric(pairs, product_beta or beta)
+    terms = terms + product_weight * product + anchor * anchored(pairs, beta)
     return terms.sum() / max(1, len(terms))

@@ -62,7 +62,9 @@ class Config:
     product_weight: float = 0.1
     """Lambda, weight of the product-centric term; 0 leaves it out. 1 in the paper, whose hard labels pull ten times
     as hard as soft ones."""
-    anchor: float = 0.15
+    product_beta: float = 0.5
+    """Beta of that term, as published: it lets go at a margin of a few nats, since a wider one costs fluency."""
+    anchor: float = 0.05
     """Weight of the term that keeps chosen descriptions as likely as they were; without it, texts fall to pieces."""
     negative: Literal["corrupted", "stranger"] = "corrupted"
     """The product-centric negative: masked photo and another's words, or another's clean photo and words."""

@@ -270,6 +270,7 @@ def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tens
         loss=LOSSES[config.loss],
         beta=config.beta,
         product_weight=config.product_weight,
+        product_beta=config.product_beta,
         anchor=config.anchor,
         smoothing=config.smoothing + (1 - 2 * config.smoothing) * doubt,
         per_token=config.per_token,
