@@ -33,7 +33,7 @@ CLASSES = {
 OPENAI = "caig.models.openai_model:OpenAIPromptModel"
 ON_GPU: dict[Role, Dtype] = {"prompt": "bfloat16", "background": "float16", "reward": "bfloat16"}
 EMBEDDED: dict[tuple[str, Role], str] = {
-    ("embedded", "prompt"): "prompt",
+    ("embedded", "prompt"): "tuned",
     ("embedded-pretrained", "prompt"): "prompt",
     ("embedded", "background"): "background",
     ("embedded", "reward"): "reward",
