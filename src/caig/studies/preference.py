@@ -13,7 +13,7 @@ chosen on a validation world. Measured on products that no training saw, in worl
 
 A run of 96 products x 8 candidates x 3 rounds takes about 6 minutes on a core, measuring it 2, a world's headroom 8 at
 first. The default grid of 1 validation world and 6 others, 3 learning rates and 4 trained rows is 36 runs of 3,072
-pictures: about 6 hours on 2 cores. The reward model is no network: a conditional logit on the shop's own picture
+pictures: about 8 hours on 2 cores. The reward model is no network: a conditional logit on the shop's own picture
 statistics and categories, learned from the clicks of one log of rendered scenes per world; the guard is another, from
 the other half of the training products. So the rows say what the optimiser makes of a good judge; the embedded reward
 model is a worse one.
