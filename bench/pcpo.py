@@ -44,7 +44,7 @@ def ours(name: str, args: Namespace, device: str, dtype: str) -> Run:
     """A round's steps as `caig train pcpo` makes them."""
     model, processor = tuned(name, args, device, dtype)
     sizes = {"candidates": args.candidates, "batch": args.batch, "corruptions": CORRUPTIONS, "beta": published.BETA}
-    config = Config(catalog=CATALOG, out=Path(tempfile.mkdtemp()), weighted=False, **sizes)
+    config = Config(catalog=CATALOG, out=Path(tempfile.mkdtemp()), labels="hard", **sizes)
     log = Log(config.out / "log.jsonl", silent=True)
     accelerator = join_processes(device)
     policy = Policy(config=config, model=model, processor=processor, accelerator=accelerator, log=log, board=None)

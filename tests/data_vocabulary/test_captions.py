@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from caig.data.captions import sample_description, setting_of, write_caption
+from caig.data.captions import names_product, sample_description, setting_of, write_caption
 from caig.data.vocabulary import blur_of, vocabulary
 from caig.errors import InputError
 
@@ -101,3 +101,17 @@ def test_unknown_factor_is_named():
 
 def test_blur_follows_the_renderers_limits():
     assert [blur_of(f) for f in (0.1, 0.2, 0.5, 4)] == ["shallow", "shallow", "soft", "sharp"]
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "named"),
+    [
+        ("snow drift in cold light, red wine bottle 750 ml", "Red Wine, bottle 750 ml", True),
+        ("Vorula boots on moss", "Vorula Hiking Boots", True),
+        ("red velvet drape, glass shelf, soft light", "Soft Red Velvet Drape, glass", False),  # words of scenes
+        ("a cup of tea", "box of 12, a set", False),
+        ("snowy forest floor", "", False),
+    ],
+)
+def test_a_text_names_the_product_by_title_words_that_no_scene_has(text: str, title: str, named: bool):
+    assert names_product(text, title) == named

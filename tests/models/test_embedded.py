@@ -13,11 +13,11 @@ from safetensors import safe_open
 from caig.models.background_model import BackgroundModel
 from caig.models.prompt_model import PromptModel
 from caig.models.reward_model import RewardModel
-from caig.testing import check_background_model, check_prompt_model, check_reward_model, sample_canvas
+from caig.testing import check_background_model, check_prompt_model, check_reward_model, sample_canvas, sample_product
 from caig.types import Description
 
 WEIGHTS = Path(str(files("caig") / "weights"))
-ROLES = ("background", "prompt", "reward")
+FOLDERS = ("background", "prompt", "reward", "tuned")
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,22 @@ def painter() -> BackgroundModel:
     return BackgroundModel.from_pretrained("embedded")
 
 
-def test_prompt_model_keeps_the_contract() -> None:
-    check_prompt_model(PromptModel.from_pretrained("embedded"))
+@pytest.mark.parametrize("name", ["embedded", "embedded-pretrained"])
+def test_prompt_model_keeps_the_contract(name: str) -> None:
+    check_prompt_model(PromptModel.from_pretrained(name))
+
+
+def test_the_tuned_prompt_model_is_a_small_adapter_over_the_pretrained_one() -> None:
+    config = json.loads((WEIGHTS / "tuned/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "embedded-pretrained" and config["r"] <= 16
+    size = (WEIGHTS / "tuned/adapter_model.safetensors").stat().st_size / 1e6
+    print(f"required: below 2 MB; measured: {size:.2f} MB")
+    assert size < 2
+    texts = [
+        [one.text for one in PromptModel.from_pretrained(name).describe(sample_product(), 4, seed=0)]
+        for name in ("embedded", "embedded-pretrained")
+    ]
+    assert texts[0] != texts[1]
 
 
 def test_reward_model_keeps_the_contract() -> None:
@@ -63,7 +77,7 @@ def test_all_weights_are_half_floats_and_at_most_100_megabytes() -> None:
     assert total <= 100
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_what_made_a_checkpoint_stands_beside_it(role: str) -> None:
-    record = json.loads((WEIGHTS / role / "training.json").read_text())
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_made_a_checkpoint_stands_beside_it(folder: str) -> None:
+    record = json.loads((WEIGHTS / folder / "training.json").read_text())
     assert record, "command, settings and metrics"

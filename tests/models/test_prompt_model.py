@@ -178,7 +178,7 @@ def written(table: dict[tuple[int, int], str], n: int) -> tuple[list[str], list[
         calls.append(list(wanted))
         return [table[attempt] for attempt in wanted]
 
-    return choose_distinct(draw, n), calls
+    return choose_distinct(draw, n, "Fern & Stone oak bottle"), calls
 
 
 def test_a_repeated_setting_is_drawn_again():
@@ -206,6 +206,12 @@ def test_after_all_tries_a_setting_may_repeat_but_rather_not_the_text():
     assert chosen == ["rustic kitchen table", "bright kitchen counter"]
     assert len(calls) == TRIES
     assert written({(0, 0): "rustic kitchen table", **kitchens}, 2)[0] == ["rustic kitchen table"] * 2
+
+
+def test_a_text_that_names_the_product_is_drawn_again():
+    table = {(0, 0): "oak shelf, stone bottle", (0, 1): "oak shelf, ferns on stone"}
+    assert written(table, 1)[0] == ["oak shelf, ferns on stone"], "oak and stone are words of scenes, bottle is not"
+    assert written({(0, attempt): "a bottle" for attempt in range(TRIES)}, 1)[0] == ["a bottle"]
 
 
 def test_empty_texts_are_drawn_again_and_never_returned(model: PromptModel, monkeypatch: pytest.MonkeyPatch):

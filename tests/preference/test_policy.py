@@ -1,11 +1,12 @@
 """Preference losses against numbers derived by hand: s(z) = 1 / (1 + exp(-z))."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from caig.preference.policy import LOSSES, Pairs, dpo, ipo, kto, objective, product_centric, simpo
+from caig.preference.policy import LOSSES, Pairs, anchored, dpo, ipo, kto, objective, product_centric, simpo
 
 
 def pairs(**changes: float) -> Pairs:
@@ -82,17 +83,48 @@ def test_per_token_divides_each_by_its_answers_length_once():
     assert means.per_token() == means or torch.equal(means.per_token().chosen, means.chosen)
 
 
+def test_anchored():
+    # r(chosen) = 2, beta 0.5: log(1 + e^-1); neither the rejected answer nor other information plays a part
+    assert anchored(pairs(), 0.5).item() == pytest.approx(math.log1p(math.exp(-1)), rel=1e-6)
+    assert anchored(pairs(rejected=0.0, corrupted=0.0), 0.5).item() == anchored(pairs(), 0.5).item()
+
+
 def test_the_objective_adds_up():
-    # 0.9 log(1 + e^-1.5) + 0.1 log(1 + e^1.5) + 2 log(1 + e^-0.5)
-    expected = 0.9 * 0.2014133 + 0.1 * 1.7014133 + 2 * 0.4740770
-    got = objective(pairs(), beta=0.5, product_weight=2.0, smoothing=0.1).item()
+    # 0.9 log(1 + e^-1.5) + 0.1 log(1 + e^1.5) + 2 log(1 + e^-0.5) + 3 log(1 + e^-1)
+    expected = 0.9 * 0.2014133 + 0.1 * 1.7014133 + 2 * 0.4740770 + 3 * 0.3132617
+    got = objective(pairs(), beta=0.5, product_weight=2.0, anchor=3.0, smoothing=0.1).item()
     assert got == pytest.approx(expected, rel=1e-6)
 
 
-BASE = {"beta": 0.5, "product_weight": 1.0, "smoothing": 0.0, "per_token": False}
+def test_the_product_centric_term_may_have_a_beta_of_its_own():
+    # product margin 1: weight 2, 0.1 / 0.5 log(1 + e^-0.5), beside log(1 + e^-0.3) of DPO
+    got = objective(pairs(), beta=0.1, product_weight=2.0, product_beta=0.5).item()
+    assert got == pytest.approx(math.log1p(math.exp(-0.3)) + 2 * 0.2 * 0.4740770, rel=1e-6)
+    # At margin 0 it pulls as at `beta`: with beta / 2.
+    pulls = []
+    for own in (None, 0.5):
+        corrupted = torch.tensor([-10.0], requires_grad=True)
+        given = replace(pairs(ref_corrupted=-12.0), corrupted=corrupted)
+        objective(given, beta=0.1, product_weight=1.0, product_beta=own).backward()
+        assert corrupted.grad is not None
+        pulls.append(corrupted.grad.item())
+    assert pulls == pytest.approx([0.05, 0.05])
 
 
-@pytest.mark.parametrize("change", [{"beta": 0.3}, {"product_weight": 0.5}, {"smoothing": 0.1}, {"per_token": True}])
+BASE = {"beta": 0.5, "product_weight": 1.0, "anchor": 0.0, "smoothing": 0.0, "per_token": False}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"beta": 0.3},
+        {"product_weight": 0.5},
+        {"product_beta": 2.0},
+        {"anchor": 1.0},
+        {"smoothing": 0.1},
+        {"per_token": True},
+    ],
+)
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_setting_reaches_every_loss(name: str, change: dict):
     usual = objective(pairs(), loss=LOSSES[name], **BASE)
@@ -108,10 +140,22 @@ def test_every_loss_prefers_the_chosen_answer(name: str):
     assert chosen.grad.item() < 0 < rejected.grad.item()
 
 
-def test_weights():
+def test_smoothing_may_differ_by_pair():
     two = Pairs(**{name: torch.cat([value, value + i]) for i, (name, value) in enumerate(vars(pairs()).items())})
-    each = [objective(two, **BASE, weight=torch.tensor(w)).item() for w in ([1.0, 0.0], [0.0, 1.0])]
-    mixed = objective(two, **BASE, weight=torch.tensor([3.0, 1.0])).item()
-    assert mixed == pytest.approx((3 * each[0] + each[1]) / 4)
-    assert objective(two, **BASE, weight=torch.zeros(2)).item() == 0
-    assert objective(two, **BASE).item() == pytest.approx(sum(each) / 2)
+    each = [objective(two, **{**BASE, "smoothing": share}).item() for share in (0.0, 0.2)]
+    mixed = objective(two, **{**BASE, "smoothing": torch.tensor([0.0, 0.2])}).item()
+    assert min(each) < mixed < max(each)
+    none = Pairs(**{name: value[:0] for name, value in vars(pairs()).items()})
+    assert objective(none, **BASE).item() == 0
+
+
+@pytest.mark.parametrize(("margin", "pull"), [(1.0, -1), (2.0, 0), (3.0, 1)])
+def test_a_soft_label_asks_for_a_margin_of_gap_over_beta(margin: float, pull: int):
+    # Utilities 0.6 apart and beta 0.3: the chosen one's ratio is to be 2 nats above, neither more nor less.
+    chosen = torch.tensor([-12.0], requires_grad=True)
+    given = replace(pairs(ref_chosen=-12.0, ref_rejected=-9.0, rejected=-9.0 - margin), chosen=chosen)
+    objective(given, beta=0.3, product_weight=0.0, smoothing=torch.tensor([s(-0.6)])).backward()
+    # d/dchosen = beta [s(beta margin) - s(gap)]
+    assert chosen.grad is not None
+    assert chosen.grad.item() == pytest.approx(0.3 * (s(0.3 * margin) - s(0.6)), abs=1e-6)
+    assert round(math.copysign(1, chosen.grad.item()) * (abs(chosen.grad.item()) > 1e-6)) == pull

@@ -110,7 +110,7 @@ def cut_and_join(out: Path) -> None:
 
     accelerator = join_processes("cpu", shards=True)
     model, _ = build_backbone(TEXTS, seed=0, size=TINY)
-    add_adapter(model, rank=3, alpha=6, dropout=0.0, base="embedded", seed=1)
+    add_adapter(model, rank=3, alpha=6, dropout=0.0, base="embedded-pretrained", seed=1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     shards = Shards(model, accelerator)
     held = {name: getattr(weight, "_local_tensor", weight).numel() for name, weight in model.named_parameters()}

@@ -60,8 +60,8 @@ def write_shelf(folder: Path, count: int = 12) -> list[Product]:
 def toy(base: Path, out: Path, **fields) -> Config:
     small = {
         "rounds": 2, "products": 4, "candidates": 3, "batch": 2, "epochs": 2, "watch": 2, "side": 64,
-        "rank": 2, "alpha": 4.0, "lr": 5e-3, "corruptions": 2, "warmup": 1, "max_kl": 1e9, "min_entropy": 0.0,
-        "max_match_drop": 1.0,
+        "rank": 2, "alpha": 4.0, "lr": 5e-3, "beta": 0.1, "product_weight": 1.0, "corruptions": 2,
+        "warmup": 1, "max_kl": 1e9, "min_entropy": 0.0, "max_match_drop": 1.0,
     }  # fmt: skip
     return Config(catalog=Path("none"), out=out, prompt_model=str(base), **{**small, **fields})
 

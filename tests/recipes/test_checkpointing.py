@@ -42,7 +42,7 @@ def assert_recomputed(calls: list[bool], kept: Any, again: Any, within: float = 
 
 @pytest.mark.parametrize("lora_rank", [0, 2])
 def test_prompt(data: Path, tmp_path: Path, recomputed: list[bool], lora_rank: int) -> None:
-    adapter = {"lora_rank": lora_rank, "start_from": "embedded", "picture_steps": 0} if lora_rank else {}
+    adapter = {"lora_rank": lora_rank, "start_from": "embedded-pretrained", "picture_steps": 0} if lora_rank else {}
     pretrain.run(prompts.toy(data, tmp_path / "kept", steps=3, **adapter))
     assert not any(recomputed)
     pretrain.run(prompts.toy(data, tmp_path / "again", steps=3, checkpointing=True, **adapter))

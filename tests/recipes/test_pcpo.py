@@ -138,7 +138,8 @@ def test_a_folder_of_other_settings_is_left_alone(base: Path, shelf: list[Produc
     "change",
     [
         {"products": 3}, {"candidates": 4}, {"side": 72}, {"loss": "ipo"}, {"beta": 0.5}, {"product_weight": 0.0},
-        {"negative": "stranger"}, {"corruptions": 1}, {"smoothing": 0.2}, {"per_token": True}, {"weighted": False},
+        {"product_beta": 5.0}, {"anchor": 1.0},
+        {"negative": "stranger"}, {"corruptions": 1}, {"smoothing": 0.2}, {"per_token": True}, {"labels": "hard"},
         {"rank": 3}, {"alpha": 8.0}, {"dropout": 0.2}, {"lr": 1e-3}, {"epochs": 1}, {"batch": 3}, {"warmup": 3},
         {"seed": 1},
     ],
@@ -191,7 +192,7 @@ def test_the_best_round_is_the_guards_choice_among_those_without_alarm():
     assert best_round(config, watched[:1]) == 0
 
 
-def test_pairs_and_their_weights_by_hand():
+def test_pairs_and_their_doubts_by_hand():
     # Product 0: utilities 2, 0, 1 and equal texts at 0 and 1; product 1: 0, 0, 3.
     clean = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]])
     group = Group(
@@ -201,13 +202,13 @@ def test_pairs_and_their_weights_by_hand():
         utilities=torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 3.0]]),
         texts=[["a", "a", "b"], ["a", "b", "c"]],
     )
-    pairs, weight = pairs_of(group, clean, clean * 10, 1)
+    pairs, doubt = pairs_of(group, clean, clean * 10, 1)
     assert pairs.chosen.tolist() == [-1.0, -3.0, -4.0, -6.0, -6.0]
     assert pairs.rejected.tolist() == [-3.0, -2.0, -5.0, -4.0, -5.0]
     assert pairs.corrupted.tolist() == [-10.0, -30.0, -40.0, -60.0, -60.0]
     assert pairs.ref_corrupted.tolist() == [-3.0, -5.0, -6.0, -8.0, -8.0]
     assert pairs.chosen_length.tolist() == [4.0] * 5
-    assert weight.tolist() == pytest.approx([0.4621, 0.4621, 0.0, 0.9051, 0.9051], abs=1e-4)  # 2 s(gap) - 1
+    assert doubt.tolist() == pytest.approx([0.2689, 0.2689, 0.5, 0.0474, 0.0474], abs=1e-4)  # s(-gap)
 
 
 def test_watched_products_never_train_and_windows_go_round(shelf: list[Product]):
@@ -239,6 +240,16 @@ def test_the_rewarder_may_be_refreshed_from_clicks(base: Path, shelf: list[Produ
     studio = Studio(toy(base, tmp_path / "run"), models())
     for product in ids:
         assert utilities[product] == studio.utilities(Judge(1), shelf[0], ids[product])
+
+
+def test_a_prompt_model_that_is_an_adapter_goes_on(base: Path, shelf: list[Product], uncut: Path, tmp_path: Path):
+    tuned = uncut / "best"
+    further = optimise(toy(tuned, tmp_path / "further", rounds=1, max_kl=1e9), shelf, models())
+    config = json.loads((further / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(base), "one adapter, and the reference is under it"
+    stopped = optimise(toy(tuned, tmp_path / "stopped", rounds=1, max_kl=-1e9), shelf, models())
+    weights = [(one / "adapter_model.safetensors").read_bytes() for one in (tuned, stopped, further)]
+    assert weights[0] == weights[1], "no round was without alarm: the adapter as it came"
 
 
 def test_the_published_preset():

@@ -140,7 +140,7 @@ def test_finished_run_is_not_trained_again(data: Path, uncut: Path):
     [
         {"steps": 6}, {"picture_steps": 2}, {"setting_steps": 3}, {"batch": 3}, {"answers": 3}, {"lr": 1e-3},
         {"warmup": 5}, {"weight_decay": 0.5}, {"photo_steps": 0.0}, {"understanding": 9.0}, {"comprehension": 9.0},
-        {"generation": 0.0}, {"lora_rank": 2, "start_from": "embedded", "picture_steps": 0}, {"image": 48},
+        {"generation": 0.0}, {"lora_rank": 2, "start_from": "embedded-pretrained", "picture_steps": 0}, {"image": 48},
         {"vision_width": 24},
         {"vision_layers": 2}, {"width": 24}, {"layers": 2}, {"initializer": 0.1}, {"vocabulary": 350}, {"seed": 1},
     ],
@@ -293,11 +293,17 @@ def test_a_catalogue_alone_is_enough(tmp_path: Path):
 
 
 def test_an_adapter_alone_is_trained_and_exported(data: Path, tmp_path: Path):
-    folder = run(toy(data, tmp_path, start_from="embedded", lora_rank=2, picture_steps=0, steps=2))
+    folder = run(toy(data, tmp_path, start_from="embedded-pretrained", lora_rank=2, picture_steps=0, steps=2))
     assert sorted(path.name for path in folder.iterdir() if "adapter" in path.name) == [
         "adapter_config.json", "adapter_model.safetensors"
     ]  # fmt: skip
     assert len(PromptModel.from_pretrained(str(folder)).describe(Product(id="a", title="oat milk"), 1, seed=0)) == 1
+
+
+def test_an_adapter_is_no_start(data: Path, tmp_path: Path):
+    start = run(toy(data, tmp_path / "first", start_from="embedded-pretrained", lora_rank=2, picture_steps=0, steps=1))
+    with pytest.raises(InputError, match="start_from: expected a whole checkpoint, got an adapter"):
+        run(toy(data, tmp_path / "second", start_from=str(start), picture_steps=0, steps=1))
 
 
 class Parrot:

@@ -88,7 +88,7 @@ def test_prompt(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("lora_rank", [0, 3])
 def test_prompt_resumed_in_shards(data: Path, tmp_path: Path, lora_rank: int) -> None:
     """One process begins; two with a share each go on, are cut, and go on again."""
-    more = {"start_from": "embedded", "picture_steps": 0, "checkpointing": True}
+    more = {"start_from": "embedded-pretrained", "picture_steps": 0, "checkpointing": True}
     adapter = {"lora_rank": lora_rank, **more} if lora_rank else {}
     config = prompts.toy(data, tmp_path / "one", batch=3, layers=2, steps=8, **adapter)
     train("pretrain", config)

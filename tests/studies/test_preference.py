@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caig.errors import InputError
 from caig.shop.shoppers import World
 from caig.shop.statistics import look
 from caig.studies.learnability import features
-from caig.studies.preference import ROWS, Config, in_blocks, summary, training
+from caig.studies.preference import ROWS, Config, average, in_blocks, summary, training
 from caig.studies.preference_parts import Bank, LookJudge, canvas_of, mask_of, write_photos
 from caig.studies.shelf import read_ads
-from caig.types import Description
+from caig.types import Description, Estimate
 
 SCENES = Path(__file__).parents[1] / "data"
 
@@ -48,8 +49,20 @@ def test_rows_paint_and_step_alike(tmp_path: Path):
     }
     assert len(set(paid.values())) == 1
     assert training(config, "DPO only", 1, 1e-3).product_weight == 0
-    assert not training(config, "PCPO as published", 1, 1e-3).weighted
-    assert len({training(config, row, world, lr).out for row in ROWS for world in (1, 2) for lr in (1e-3, 1e-4)}) == 12
+    assert training(config, "PCPO as published", 1, 1e-3).labels == "hard"
+    assert len(
+        {training(config, row, world, lr).out for row in ROWS for world in (1, 2) for lr in (1e-3, 1e-4)}
+    ) == 4 * len(ROWS)
+
+
+def test_an_average_of_estimates_by_hand():
+    two = [Estimate(name="x", value=v, low=v - 1, high=v + d, n=5) for v, d in ((1.0, 1.0), (2.0, 4.0))]
+    assert average(two) == Estimate(name="x", value=1.5, low=0.5, high=4.0, n=5)
+
+
+def test_a_row_that_is_not_there(tmp_path: Path):
+    with pytest.raises(InputError, match="rows: expected some of DPO only, .*, got theirs. Leave --rows out"):
+        Config(scenes=SCENES, out=tmp_path, rows=("ours", "theirs"))
 
 
 def test_the_judge_is_linear_in_what_the_shop_sees(tmp_path: Path):

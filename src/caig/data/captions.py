@@ -90,6 +90,28 @@ def setting_of(text: str) -> str | None:
     return keywords[1][match[0]] if match else None
 
 
+def names_product(text: str, title: str) -> bool:
+    """Whether `text` takes a word from the product's title that no scene's own words hold ("bottle", a brand).
+
+    Such a text is no description of a background: a painter would paint the product once more.
+    """
+    return bool(_words(text) & _words(title) - _scene_words())
+
+
+def _words(text: str) -> frozenset[str]:
+    """Words of three signs and more in lower case; shorter ones ("of", "ml") are in every text."""
+    return frozenset(re.findall(r"\w{3,}", text.lower()))
+
+
+@cache
+def _scene_words() -> frozenset[str]:
+    words = vocabulary()
+    tables = (words.floors, words.backdrops, words.props, words.lights, words.blur)
+    phrases = [*words.raised, *(phrase for table in tables for row in table.values() for phrase in row)]
+    settings = [name for row in words.settings.values() for name in (*row.phrases, *row.keywords)]
+    return frozenset(word for phrase in (*phrases, *settings) for word in _words(phrase))
+
+
 def _keep(phrases: tuple[str, ...], probability: float, rng: Random) -> list[str]:
     """One of `phrases` with the given probability, else nothing."""
     return [rng.choice(phrases)] if phrases and rng.random() < probability else []

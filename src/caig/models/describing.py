@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 
-from caig.data.captions import setting_of
+from caig.data.captions import names_product, setting_of
 from caig.data.instructions import product_facts, write_instruction
 from caig.errors import CheckpointError, ImageError, InputError
 from caig.seeding import seed_for
@@ -16,7 +16,7 @@ from caig.types import Description, Product
 TASK = "prompt generation"
 TOP_P = 0.9
 MAX_TOKENS = 64  # longer descriptions end at their last whole phrase; a CLIP text encoder reads 77
-TRIES = 4  # draws per candidate until it differs from the ones before it
+TRIES = 4  # draws per candidate until it names no product and differs from the ones before it
 
 Attempt = tuple[int, int]  # candidate k, how many times it was drawn before
 
@@ -29,7 +29,9 @@ def describe_distinct(
     Candidate k depends on (seed, product id, k) and on the candidates before it, never on `n`. CheckpointError when all
     that is drawn for a candidate is empty.
     """
-    chosen = choose_distinct(lambda wanted: draw([seed_for(seed, product.id, *attempt) for attempt in wanted]), n)
+    chosen = choose_distinct(
+        lambda wanted: draw([seed_for(seed, product.id, *attempt) for attempt in wanted]), n, product.title
+    )
     if not all(chosen):
         raise CheckpointError(
             f"prompt model {author!r}",
@@ -62,18 +64,19 @@ def tidy(text: str, *, complete: bool) -> str:
     return ", ".join(dict.fromkeys(whole.split(", ")))
 
 
-def choose_distinct(draw: Callable[[Sequence[Attempt]], list[str]], n: int) -> list[str]:
-    """Choose a text per candidate: the first of its draws that repeats no earlier candidate's text or setting.
+def choose_distinct(draw: Callable[[Sequence[Attempt]], list[str]], n: int, title: str) -> list[str]:
+    """Choose a text per candidate: the first of its draws that neither names the product called `title` nor repeats an
+    earlier candidate's text or setting.
 
-    `draw([(k, attempt), …])` returns their texts. After `TRIES` draws a repeated setting is allowed, then a repeated
-    text. Draws wanted at the same time are made in one batch.
+    `draw([(k, attempt), …])` returns their texts. After `TRIES` draws a name or a repeated setting is allowed, then a
+    repeated text. Draws wanted at the same time are made in one batch.
     """
     drawn: list[list[str]] = [[] for _ in range(n)]
     while True:
         chosen: list[str] = []
         wanted: list[Attempt] = []
         for k, texts in enumerate(drawn):
-            text = _first_distinct(texts, chosen)
+            text = _first_distinct(texts, chosen, title)
             if text is None and len(texts) < TRIES:
                 wanted.append((k, len(texts)))
             else:
@@ -84,9 +87,10 @@ def choose_distinct(draw: Callable[[Sequence[Attempt]], list[str]], n: int) -> l
             drawn[k].append(text)
 
 
-def _first_distinct(texts: Sequence[str], earlier: Sequence[str]) -> str | None:
+def _first_distinct(texts: Sequence[str], earlier: Sequence[str], title: str) -> str | None:
     settings = {setting_of(text) for text in earlier} - {None}
-    return next((text for text in texts if text and text not in earlier and setting_of(text) not in settings), None)
+    fresh = (text for text in texts if text and text not in earlier and setting_of(text) not in settings)
+    return next((text for text in fresh if not names_product(text, title)), None)
 
 
 def _least_repeated(texts: Sequence[str], earlier: Sequence[str]) -> str:

@@ -32,6 +32,13 @@ CLASSES = {
 }
 OPENAI = "caig.models.openai_model:OpenAIPromptModel"
 ON_GPU: dict[Role, Dtype] = {"prompt": "bfloat16", "background": "float16", "reward": "bfloat16"}
+EMBEDDED: dict[tuple[str, Role], str] = {
+    ("embedded", "prompt"): "tuned",
+    ("embedded-pretrained", "prompt"): "prompt",
+    ("embedded", "background"): "background",
+    ("embedded", "reward"): "reward",
+}
+"""Name and role -> folder of `caig/weights`; the tuned prompt model is an adapter of the pre-trained one."""
 NAMES = "embedded, a folder, owner/name on the hub, or python:module:factory"
 HUB_NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 RECIPE = "background.json"  # says of which checkpoints a background model is composed
@@ -61,8 +68,8 @@ def resolve(name: str, role: Role) -> Path:
     CheckpointError when there is none, when its weights are not safetensors, when its licence was not accepted, or when
     it is on the hub only and this machine is offline.
     """
-    if name == "embedded":
-        return _checked(Path(str(files("caig") / "weights" / role)), name, role)
+    if folder := EMBEDDED.get((name, role)):
+        return _checked(Path(str(files("caig") / "weights" / folder)), name, role)
     if role == "background" and name in registry.backgrounds():
         return registry.backgrounds()[name]
     if Path(name).is_dir():

@@ -2,7 +2,8 @@
 
 Sampling follows the paper (temperature 1.0, one of the paraphrased instructions) with three deviations: a nucleus of
 `TOP_P`; Gumbel-max draws from each candidate's own generator in place of the global one, so that a seed gives the same
-texts; and candidates that repeat a text or a setting are drawn again, because the ads of a product should differ.
+texts; and candidates that name the product, or repeat a text or a setting, are drawn again: a background holds no
+second product, and the ads of a product should differ.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ class PromptModel:
         """Write `n` descriptions of `product`, whose image is u8[H, W, 3] or None.
 
         Same seed, same texts. Candidate k depends on (seed, product id, k) and on the candidates before it, never on
-        `n`; only rounding may differ with the batch. Each candidate is drawn up to `TRIES` times until its text and
-        its setting (where it names a known one) differ from those before it, so a small model may still repeat a
-        setting. Raises InputError for n < 1 and ImageError for a photo that was not read yet.
+        `n`; only rounding may differ with the batch. Each candidate is drawn up to `TRIES` times until it does not name
+        the product, and text and setting (where it names a known one) differ from those before it, so a small model
+        may still repeat a setting. Raises InputError for n < 1 and ImageError for a photo that was not read yet.
         """
         read = self._read(product, write_request(product, n, seed=seed))
         return describe_distinct(lambda seeds: self._continue(read, seeds), product, n, seed=seed, author=self.name)

@@ -1,7 +1,7 @@
 """Losses of preference optimisation (CAIG, stage c), as pure functions of log-probabilities.
 
 A loss is one function (pairs, beta) -> f[P], a value per pair. To add one, write it and name it in `LOSSES`: label
-smoothing, length normalisation, weights and the product-centric term come from `objective` and fit every loss.
+smoothing, length normalisation and the product-centric term come from `objective` and fit every loss.
 In formulas, r(y) = log pi(y|x) - log ref(y|x), the log-probabilities summed over the tokens of y.
 """
 
@@ -102,6 +102,14 @@ def product_centric(pairs: Pairs, beta: float) -> Tensor:
     return -F.logsigmoid(beta * pairs.product_margin)
 
 
+def anchored(pairs: Pairs, beta: float) -> Tensor:
+    """-log s(beta r(chosen)): the chosen answer may not become rarer than it was (anchor of mDPO, arXiv 2406.11839).
+
+    Differences alone are also met where both answers lose probability, to texts that nobody judged.
+    """
+    return -F.logsigmoid(beta * (pairs.chosen - pairs.ref_chosen))
+
+
 Loss = Callable[[Pairs, float], Tensor]
 LOSSES: Mapping[str, Loss] = {"dpo": dpo, "ipo": ipo, "kto": kto, "simpo": simpo}
 
@@ -112,24 +120,28 @@ def objective(
     loss: Loss = dpo,
     beta: float,
     product_weight: float,
-    smoothing: float = 0.0,
+    product_beta: float | None = None,
+    anchor: float = 0.0,
+    smoothing: float | Tensor = 0.0,
     per_token: bool = False,
-    weight: Tensor | None = None,
 ) -> Tensor:
-    """Weighted mean over pairs of (1 - smoothing) loss + smoothing loss(swapped) + product_weight product_centric.
+    """Mean over pairs of (1 - smoothing) loss + smoothing loss(swapped) + product_weight product_centric + anchor
+    anchored; 0 of no pairs.
 
     Args:
         beta: how dear it is to leave the reference, above 0
         product_weight: lambda of the paper; 0 leaves the product-centric term out
-        smoothing: the chance, 0 to 0.5, that a label is wrong (conservative DPO for `dpo`)
+        product_beta: the product-centric term is taken at this beta, scaled so that it begins to pull as it would at
+            `beta`, and lets go at a margin of a few nats over it; None: `beta`
+        anchor: weight of the anchored term; the paper has none
+        smoothing: the chance, 0 to 0.5, that a label is wrong, of all pairs or f[P] (conservative DPO for `dpo`)
         per_token: whether log-probabilities are means over tokens; the paper sums
-        weight: f[P], at least 0; None weighs all alike
 
-    Returns:
-        scalar; 0 when all weights are 0
+    With smoothing = 1 - P(chosen better) = s(-gap) of each pair, DPO is least at beta margin = gap: the policy that
+    maximises utility - beta KL (arXiv 2305.18290, eq. 4), where a hard label asks for ever larger margins.
     """
     pairs = pairs.per_token() if per_token else pairs
     terms = (1 - smoothing) * loss(pairs, beta) + smoothing * loss(pairs.swapped(), beta)
-    terms = terms + product_weight * product_centric(pairs, beta)
-    share = torch.ones_like(terms) if weight is None else weight
-    return (share * terms).sum() / share.sum().clamp(min=1e-12)
+    product = beta / (product_beta or beta) * product_centric(pairs, product_beta or beta)
+    terms = terms + product_weight * product + anchor * anchored(pairs, beta)
+    return terms.sum() / max(1, len(terms))

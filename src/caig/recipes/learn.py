@@ -50,8 +50,8 @@ class Config:
     """With --log: catalogue of the products."""
     out: Path = Path("caig-learn")
     """Run folder; each call adds a cycle, one that was cut is finished first."""
-    prompt_model: str = "embedded"
-    """Where the first cycle starts, and the reference of all tuning."""
+    prompt_model: str = "embedded-pretrained"
+    """Where the first cycle starts, and the reference of all tuning; `embedded` was tuned to simulated shoppers."""
     background_model: str = "embedded"
     reward_model: str = "embedded"
     """Where the first cycle starts."""

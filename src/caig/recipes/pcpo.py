@@ -1,10 +1,12 @@
 """Product-centric preference optimisation (CAIG, stage c): describe, paint, judge, update, round after round.
 
-It differs from the paper: N candidates in place of 2, of which all pairs train, weighted by how sure the reward model
-is of their order; one low-rank adapter goes on through all rounds, and the reference is that adapter switched off; the
-candidates of a product are painted from one seed of its own, where the paper has seed 42 for every picture; and four
-guards are watched on products that never train, of which any can stop the run. Preset `caig-published` sets N, the
-weights, the adapter and the learning rate as published.
+It differs from the paper: N candidates in place of 2, of which all pairs train, with soft labels, since a hard one asks
+for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
+tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
+since differences alone are also met by texts that fall to pieces; one low-rank adapter goes on through all rounds, and
+the reference is that adapter switched off; the candidates of a product are painted from one seed of its own, where the
+paper has seed 42 for every picture; and four guards are watched on products that never train, of which any can stop the
+run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the learning rate as published.
 
     out/settings.json            what decides the run
     out/pictures/<id>.webp       every painted picture, named by its pixels
@@ -38,8 +40,8 @@ class Config:
     out: Path
     """Run folder; a run that was cut goes on where it stopped."""
     preset: Literal["", "caig-published"] = ""
-    """caig-published: 2 candidates, pairs unweighted, beta 0.5, rank 128, learning rate 2e-5, 3,200 products."""
-    prompt_model: str = "embedded"
+    """caig-published: 2 candidates, hard labels, beta 0.5, rank 128, learning rate 2e-5, 3,200 products."""
+    prompt_model: str = "embedded-pretrained"
     start_from: str = ""
     """Adapter of an earlier run on the same prompt model, to go on with; the reference stays the prompt model."""
     background_model: str = "embedded"
@@ -54,10 +56,16 @@ class Config:
     side: int = 256
     """Of the square pictures, in pixels."""
     loss: Literal["dpo", "ipo", "kto", "simpo"] = "dpo"
-    beta: float = 0.1
-    """How dear it is to leave the reference; 0.5 in the paper, with a model that needs to move little."""
-    product_weight: float = 1.0
-    """Lambda, weight of the product-centric term; 0 leaves it out."""
+    beta: float = 0.03
+    """How dear it is to leave the reference. With soft labels it has a unit: pairs whose log CTRs differ by 0.03 are to
+    differ by one nat."""
+    product_weight: float = 0.1
+    """Lambda, weight of the product-centric term; 0 leaves it out. 1 in the paper, whose hard labels pull ten times
+    as hard as soft ones."""
+    product_beta: float = 0.5
+    """Beta of that term, as published: it lets go at a margin of a few nats, since a wider one costs fluency."""
+    anchor: float = 0.05
+    """Weight of the term that keeps chosen descriptions as likely as they were; without it, texts fall to pieces."""
     negative: Literal["corrupted", "stranger"] = "corrupted"
     """The product-centric negative: masked photo and another's words, or another's clean photo and words."""
     corruptions: int = 4
@@ -66,17 +74,19 @@ class Config:
     """Chance, 0 to 0.5, that a label is wrong."""
     per_token: bool = False
     """Log-probabilities as means over tokens."""
-    weighted: bool = True
-    """Weigh pairs by 2 P(chosen better) - 1 of the reward model, its margin on a calibrated scale; else all alike."""
+    labels: Literal["soft", "hard"] = "soft"
+    """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
+    further; hard: the better one is chosen for sure, as published."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
     dropout: float = 0.0
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
-    lr: float = 1e-3
-    epochs: int = 1
-    """Passes over a round's pairs; more learn them by heart (docs/LOG.md)."""
+    lr: float = 3e-3
+    epochs: int = 4
+    """Passes over a round's pairs, each with another negative; hard labels are learned by heart in more than one
+    (docs/LOG.md)."""
     batch: int = 4
     """Products a step, shared among the processes of `accelerate launch`."""
     warmup: int = 4
@@ -105,8 +115,8 @@ class Config:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
-        "candidates": 2, "products": 3200, "beta": 0.5, "weighted": False, "rank": 128, "alpha": 256.0,
-        "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
+        "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "anchor": 0.0,
+        "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""

@@ -225,5 +225,5 @@ def best_round(config: Config, watched: Sequence[Watched]) -> int:
 
 def _lossless(image: Pixels) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "WEBP", lossless=True, method=2)
+    Image.fromarray(image).save(buffer, "WEBP", lossless=True, method=0)
     return buffer.getvalue()

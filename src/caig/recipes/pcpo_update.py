@@ -21,7 +21,15 @@ from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from caig.artifacts import published_folder
-from caig.models.adapters import adapter_weights, add_adapter, load_adapted, reference, save_adapter, train_adapter
+from caig.models.adapters import (
+    CONFIG,
+    adapter_weights,
+    add_adapter,
+    load_adapted,
+    reference,
+    save_adapter,
+    train_adapter,
+)
 from caig.models.describing import write_request
 from caig.models.hub import resolve
 from caig.models.mllm import TrainingBatch, answer_log_probs, encode_training, see, with_features
@@ -61,11 +69,12 @@ class Policy:
 
     @classmethod
     def start(cls, config: Config) -> Policy:
-        """The model by its name with a fresh adapter, or that of `start_from`, on this process's device."""
+        """The model by its name with a fresh adapter, or with the one that it or `start_from` is, on this process's
+        device. What is under the adapter is the reference."""
         accelerator = join_processes(config.device, shards=True)
         (device, dtype), name = read_to(accelerator), config.start_from or config.prompt_model
         model, processor, _ = load_adapted(name, "prompt", device, dtype=dtype, checkpointing=config.checkpointing)
-        if config.start_from:
+        if adapter_weights(model):
             train_adapter(model)
         else:
             seed = seed_for(config.seed, "adapter")
@@ -186,10 +195,10 @@ def order(config: Config, r: int, epoch: int, count: int) -> list[int]:
 
 def encode_groups(policy: Policy, round: Round) -> list[Group]:
     """The round in batches, with every picture seen and every reference computed: 1 clean and K negatives a product."""
-    size = policy.config.batch
+    config, size = policy.config, policy.config.batch
     batches = [round.products[i : i + size] for i in range(0, len(round.products), size)]
-    make = NEGATIVES[policy.config.negative]
-    return [_group(policy, round, batch, make, policy.config.corruptions) for batch in batches]
+    make, count = NEGATIVES[config.negative], min(config.corruptions, config.epochs)  # a pass looks at one negative
+    return [_group(policy, round, batch, make, count) for batch in batches]
 
 
 def _group(policy: Policy, round: Round, products: Sequence[Product], negatives: Any, count: int) -> Group:
@@ -215,9 +224,9 @@ def _negatives(make: Any, product: Product, others: Sequence[Product], count: in
 
 
 def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int) -> tuple[Pairs, Tensor]:
-    """All pairs of different texts of a product, and P(chosen better) - P(rejected better) of each, f32[P].
+    """All pairs of different texts of a product, and the chance of each that the rejected one is better, f32[P].
 
-    That is 2 s(u_chosen - u_rejected) - 1: utilities are calibrated, so it is small both for a small margin and for an
+    That is s(u_rejected - u_chosen): utilities are calibrated, so it is near a half both for a small margin and for an
     unsure reward model.
     """
     count = clean.shape[1]
@@ -241,7 +250,7 @@ def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int) -> tuple
         chosen_length=group.lengths[b, chosen],
         rejected_length=group.lengths[b, rejected],
     )
-    return pairs, 2 * gap.sigmoid() - 1
+    return pairs, (-gap).sigmoid()
 
 
 def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tensor, Pairs]:
@@ -250,17 +259,21 @@ def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tens
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         policy.model.train()
-        clean, corrupted = (policy.log_probs(group.views[k], of=len(group.texts)) for k in (0, view))
+        clean = policy.log_probs(group.views[0], of=len(group.texts))
+        with torch.set_grad_enabled(config.product_weight > 0):
+            corrupted = policy.log_probs(group.views[view], of=len(group.texts))
         policy.model.eval()
-    pairs, confidence = pairs_of(group, clean, corrupted, view)
+    pairs, doubt = pairs_of(group, clean, corrupted, view)
+    doubt = doubt if config.labels == "soft" else torch.zeros_like(doubt)
     loss = objective(
         pairs,
         loss=LOSSES[config.loss],
         beta=config.beta,
         product_weight=config.product_weight,
-        smoothing=config.smoothing,
+        product_beta=config.product_beta,
+        anchor=config.anchor,
+        smoothing=config.smoothing + (1 - 2 * config.smoothing) * doubt,
         per_token=config.per_token,
-        weight=confidence if config.weighted else None,
     )
     return loss, pairs
 
@@ -303,18 +316,19 @@ def restore(policy: Policy, state: Mapping[str, Any], optimizer: torch.optim.Opt
 
 def export(policy: Policy, best: int) -> Path:
     """Write `out/best`: the adapter as it was before round `best` (0: as it began; a fresh one changes nothing)."""
-    folder, earlier = policy.config.out / "best", policy.config.start_from
+    config, folder = policy.config, policy.config.out / "best"
+    earlier = resolve(config.start_from or config.prompt_model, "prompt")
     policy.shards.join()
     if policy.accelerator.is_main_process:
-        state = load_checkpoint(policy.config.out / f"rounds/{best - 1}/update.pt")
+        state = load_checkpoint(config.out / f"rounds/{best - 1}/update.pt")
         if state:
             restore(policy, state)
         else:
             with torch.no_grad():
                 [value.zero_() for name, value in adapter_weights(policy.model).items() if "lora_B" in name]
         with published_folder(folder) as work:
-            if earlier and not state:
-                shutil.copytree(resolve(earlier, "prompt"), work, dirs_exist_ok=True)
+            if (earlier / CONFIG).is_file() and not state:
+                shutil.copytree(earlier, work, dirs_exist_ok=True)
             else:
                 save_adapter(policy.model, work)
     policy.accelerator.wait_for_everyone()

@@ -183,13 +183,16 @@ def draw_step(config: Config, sources: Sources, step: int, rng: Random) -> list[
 
 def build(config: Config, captions: Any, device: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
     """The model to train and its processor: `start_from`, as `device` and `dtype` say, or a fresh one that depends on
-    config and captions alone."""
-    from caig.models.adapters import add_adapter, load_adapted
+    config and captions alone. InputError for an adapter, whose product with another would be no checkpoint."""
+    from caig.models.adapters import adapter_weights, add_adapter, load_adapted
     from caig.models.mllm import BackboneSize, build_backbone
     from caig.recipes.pretrain_samples import tokenizer_texts
 
     if config.start_from:
         model, processor, _ = load_adapted(config.start_from, "prompt", device, dtype=dtype)
+        if adapter_weights(model):
+            hint = "Name the checkpoint under it: embedded-pretrained for embedded."
+            raise InputError("start_from", expected="a whole checkpoint", got="an adapter", next_step=hint)
     else:
         fields = ("image", "vision_width", "vision_layers", "width", "layers", "initializer", "vocabulary")
         size = BackboneSize(**{name: value for name, value in asdict(config).items() if name in fields})

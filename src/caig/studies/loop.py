@@ -71,7 +71,8 @@ class Config:
     stays as it is, and worlds share their paintings."""
     steps: int = 400
     """Steps of the reward model's heads after each cycle."""
-    prompt_model: str = "embedded"
+    prompt_model: str = "embedded-pretrained"
+    """Not `embedded`, which was tuned to the shoppers of world 0."""
     background_model: str = "embedded"
     reward_model: str = "embedded"
     seed: int = 0

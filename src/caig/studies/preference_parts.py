@@ -109,6 +109,7 @@ class Gallery:
     bank: Bank
     seconds: dict[str, float] = field(default_factory=dict)
     judges: dict[tuple[int, int], LookJudge] = field(default_factory=dict)
+    looked: dict[tuple[str, tuple[str, ...], str], list[Ad]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, config: Config) -> Gallery:
@@ -134,7 +135,7 @@ class Gallery:
         return self.judges[world, half]
 
     def train(self, training: Training, world: int) -> str:
-        """Optimise in `world`; returns the adapter of the last round, whatever the guards may think."""
+        """Optimise in `world`; returns the adapter of the round that the guard model likes best."""
         models = Models(background=self.bank, reward=self.judge(world, 0), guard=self.judge(world, 1))
         started = time.perf_counter()
         folder = optimise(training, self.shelf, models)
@@ -142,17 +143,16 @@ class Gallery:
         return str(folder)
 
     def log_ctr(self, world: int, model: str, products: Sequence[Product]) -> Floats:
-        """f64[P, 4]: true log CTR of each product's ads."""
-        return self._true(world, products, [row.texts for row in self.rows(model, products)], "score")
+        """f64[P, 4]: true log CTR of each product's ads, single samples."""
+        return self._true(world, products, [self.singles(model, product) for product in products], "score")
 
     def chosen(self, world: int, model: str, products: Sequence[Product]) -> Floats:
-        """f64[P]: true log CTR of the ad that the world's reward model likes best."""
-        rows, judge = self.rows(model, products), self.judge(world, 0)
-        true = self._true(world, products, [row.texts for row in rows], "score")
+        """f64[P]: true log CTR of the one of four different ads that the world's reward model likes best."""
+        texts = [self.texts(model, product, ADS) for product in products]
+        true, judge = self._true(world, products, texts, "score"), self.judge(world, 0)
         picked = []
-        for product, row in zip(products, rows, strict=True):
-            images = self.paint(product, row.texts, "score")
-            scores = judge.score(product, images, ids=[str(k) for k in range(len(images))])
+        for product, own in zip(products, texts, strict=True):
+            scores = judge.score(product, self.paint(product, own, "score"), ids=own)
             picked.append(int(np.argmax([score.utility for score in scores])))
         return true[np.arange(len(products)), picked]
 
@@ -163,10 +163,10 @@ class Gallery:
         return self._true(world, products, texts, "score")[np.arange(len(products)), chosen]
 
     def rows(self, model: str, products: Sequence[Product]) -> list[Described]:
-        """Four descriptions of each product by `model`, with their settings and whether these suit."""
+        """Four single samples of each product by `model`, with their settings and whether these suit."""
         rows = []
         for product in products:
-            texts = self.texts(model, product, ADS)
+            texts = self.singles(model, product)
             named, suitable = [setting_of(text) for text in texts], suitable_settings(product.category) or ()
             matches = tuple(float(setting in suitable) for setting in named)
             rows.append(
@@ -180,11 +180,15 @@ class Gallery:
             )
         return rows
 
-    def texts(self, model: str, product: Product, count: int) -> list[str]:
-        """Descriptions by the model called `model`, kept in a file."""
-        path = self.config.out / "texts" / content_hash(f"{model} {product.id} {count}".encode())
+    def singles(self, model: str, product: Product) -> list[str]:
+        """Four descriptions, each asked for by itself: what the model writes when nothing makes texts differ."""
+        return [self.texts(model, product, 1, str(k))[0] for k in range(ADS)]
+
+    def texts(self, model: str, product: Product, count: int, draw: str = "") -> list[str]:
+        """Descriptions by the model called `model`, `count` different ones, kept in a file."""
+        path = self.config.out / "texts" / content_hash(f"{model} {product.id} {count} {draw}".encode())
         if not path.is_file():
-            seed = seed_for(self.config.seed, "study", count)
+            seed = seed_for(self.config.seed, "study", count, draw)
             found = self._load(model).describe(as_seen(product), count, seed=seed)
             write_atomic(path, to_json([one.text for one in found]).encode())
         return json.loads(path.read_text(encoding="utf-8"))
@@ -198,17 +202,20 @@ class Gallery:
         return [flatten(separate(canvas, one)) for one in painted]
 
     def kl(self, model: str) -> float:
-        """Nats a description between the tuned model and its reference, as its last round measured it."""
-        rounds = sorted(Path(model).parent.glob("rounds/*/watch.json"), key=lambda path: int(path.parent.name))
-        return json.loads(rounds[-1].read_text())["metrics"]["kl"]
+        """Nats a description between the tuned model and its reference, as its best round measured it."""
+        rounds = [json.loads(path.read_text())["metrics"] for path in Path(model).parent.glob("rounds/*/watch.json")]
+        return max(rounds, key=lambda metrics: metrics["guard"])["kl"]
 
     def _true(self, world: int, products: Sequence[Product], texts: Sequence[Sequence[str]], purpose: str) -> Floats:
-        rows = []
-        for product, own in zip(products, texts, strict=True):
+        ads = [self._ads(product, tuple(own), purpose) for product, own in zip(products, texts, strict=True)]
+        return np.array([np.log(World(world).ctr(own)) for own in ads])
+
+    def _ads(self, product: Product, texts: tuple[str, ...], purpose: str) -> list[Ad]:
+        """A product's ads, looked at once for all worlds."""
+        if (key := (product.id, texts, purpose)) not in self.looked:
             mask = mask_of(product)
-            ads = [Ad.of("", image, mask, product) for image in self.paint(product, own, purpose)]
-            rows.append(np.log(World(world).ctr(ads)))
-        return np.array(rows)
+            self.looked[key] = [Ad.of("", image, mask, product) for image in self.paint(product, texts, purpose)]
+        return self.looked[key]
 
     def _load(self, name: str) -> Any:
         if getattr(self, "_loaded", ("", None))[0] != name:
