@@ -86,12 +86,12 @@ class Config:
     impressions: int = 4000
     """Of each picture."""
     systems: tuple[str, ...] = SYSTEMS
-    lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
+    lrs: tuple[float, ...] = (1e-4, 5e-4)
     """Learning rates to choose from by validation."""
-    tower_steps: int = 1000
+    tower_steps: int = 400
     shops: int = 32
     """Other worlds whose clicks teach the tower what shoppers look at; 0: none."""
-    shop_steps: int = 2000
+    shop_steps: int = 3000
     steps: int = 500
     threads: int = 1
 

@@ -76,7 +76,7 @@ class Config:
     shops: Path | None = None
     """Folder with a click log of each of other shops, whose pictures lie in `data` too: after the tower, a fresh
     siamese backbone learns from them what shoppers look at."""
-    shop_steps: int = 2000
+    shop_steps: int = 3000
     steps: int = 500
     products: int = 8
     """Products a step."""
