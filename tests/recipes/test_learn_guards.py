@@ -105,7 +105,7 @@ def test_a_model_that_harms_goes_out_of_use_and_none_follows_it(
     found = json.loads((config.out / "cycles/0002/manifest.json").read_text())
     assert not found["gate"]["passed"] and found["chosen_by"] is None
     assert found["in_use"]["reward"] == config.reward_model and name_in_use(engine, "reward") is None
-    assert all(one["creatives"] for one in found["fresh"])
+    assert found["fresh"] == [], "none has proved itself, so no ad joins"
 
 
 def test_who_harmed_chooses_no_more_and_bars_no_follower(config: Config) -> None:
@@ -119,25 +119,18 @@ def test_who_harmed_chooses_no_more_and_bars_no_follower(config: Config) -> None
     assert not learn_steps.barred(replace(turn, before={**turn.before, "reward": "another"}))
 
 
-def test_chance_chooses_until_a_model_has_proved_itself(config: Config) -> None:
-    """Of the ads that keep their promises."""
+def test_fresh_ads_are_the_best_of_those_ranked_above_all_that_run(config: Config) -> None:
+    """Of the ads that keep their promises, and that the campaign has not had."""
     turn = turn_of(replace(config, candidates=4, fresh=2))
     photo = Path(turn.catalog.parent / "photos" / next((turn.catalog.parent / "photos").iterdir()).name)
-    product = Product(id="a1", title="box number 1", image=photo)
-    names = dict(turn.before)
-    ranked = Studio.open(turn, names, chooses=True).best(product, (64, 64), nothing)
-    studios = [Studio.open(replace(turn, cycle=replace(turn.cycle, number=k)), names, chooses=False) for k in range(8)]
-    drawn = [studio.best(product, (64, 64), nothing) for studio in studios]
+    product, studio = Product(id="a1", title="box number 1", image=photo), Studio.open(turn, dict(turn.before))
+    ranked = studio.best(product, (64, 64), nothing)
     assert [ad.rank for ad in ranked] == [1, 2]
-    best = ranked[0].creative.image
-    others = Studio.open(turn, names, chooses=True).best(product, (64, 64), lambda one: np.array_equal(one, best))
+    first, second = (ad.creative.image for ad in ranked)
+    others = studio.best(product, (64, 64), lambda one: np.array_equal(one, first))
     assert [ad.rank for ad in others] == [2, 3]
-    second = [ranked[1].creative.image]
-    joined = Studio.open(turn, names, chooses=True).best(product, (64, 64), nothing, second)
-    assert [ad.rank for ad in joined] == [1], "ranked above what runs"
-    assert Studio.open(turn, names, chooses=True).best(product, (64, 64), nothing, [best]) == []
-    assert {ad.rank for ads in drawn for ad in ads} == {1, 2, 3, 4}
-    assert [ad.rank for ad in studios[0].best(product, (64, 64), nothing)] == [ad.rank for ad in drawn[0]]
+    assert [ad.rank for ad in studio.best(product, (64, 64), nothing, [second])] == [1]
+    assert studio.best(product, (64, 64), nothing, [first]) == []
 
 
 def test_heads_begin_anew_where_the_first_cycle_did_and_the_rest_goes_on(config: Config, shop: Path) -> None:

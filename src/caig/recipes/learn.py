@@ -6,9 +6,10 @@ product are compared within a window of time, impressions weighted by their inve
 reward model goes on from the one in use, or its heads from the first one's, on all clicks taken so far, and stays out
 unless it is better than that one and than chance on the newest clicks of products that no cycle trains on. Tuned
 prompt model and reward model then write, paint and choose fresh ads, which join where they are ranked above all that
-run; until a reward model has proved itself on these clicks, chance chooses. A model whose ads have credibly fewer
-conversions, or less value, than those they joined goes out of use, and none follows it in that cycle. Suspected bots
-teach nothing. A call that was cut goes on where it stopped, and comes to the same end.
+run; until a reward model has proved itself on these clicks, none do: any ones cost more than they bring
+(docs/LOG.md). A model whose ads have credibly fewer conversions, or less value, than those they joined goes out of use,
+and none follows it in that cycle. Suspected bots teach nothing. A call that was cut goes on where it stopped, and comes
+to the same end.
 
 Differs from the paper: there clicks are gathered once; here the loop closes, and each model has to prove itself.
 
@@ -174,8 +175,8 @@ def _run(config: Config, background: BackgroundModel | None) -> Report:
         source.adopt(turn, "prompt", prompt, True)
     in_use = {"reward": judge, "prompt": prompt["name"]}
     fresh = []
-    if config.fresh:
-        fresh = source.launch(steps.Studio.open(turn, in_use, chooses=gate["proved"]), store)
+    if config.fresh and gate["proved"]:
+        fresh = source.launch(steps.Studio.open(turn, in_use), store)
 
     manifest = {
         "cycle": cycle.number,
@@ -233,7 +234,7 @@ def _report(manifest: Mapping[str, Any]) -> Report:
         f"the new reward model {verdict}: {gate['reason']}",
         *map(str, estimates),
         *(str(Estimate(**one)) for one in manifest["guards"]["estimates"]),
-        *([] if gate["proved"] else ["no reward model has proved itself on these clicks: chance chooses fresh ads"]),
+        *([] if gate["proved"] else ["no reward model has proved itself on these clicks: no fresh ads join"]),
         *filter(None, [manifest["trained"]["prompt"].get("remark")]),
         f"{made} fresh ads, {sum(len(one['retired']) for one in fresh)} retired",
     ]

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -223,33 +222,29 @@ def fingerprint_of(turn: Turn, name: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Studio:
-    """Fresh ads: many are painted. The best by the reward model are launched, where it ranks them above all that run;
-    or any, where it `chooses` not."""
+    """Fresh ads: many are painted, and the best by the reward model are launched where it ranks them above all that
+    run."""
 
     turn: Turn
     pipeline: AdPipeline
-    chooses: bool
 
     @classmethod
-    def open(cls, turn: Turn, in_use: Mapping[str, str], *, chooses: bool) -> Studio:
+    def open(cls, turn: Turn, in_use: Mapping[str, str]) -> Studio:
         """With the models that are in use now, role -> name."""
         prompt, judge = turn.load("prompt", in_use["prompt"]), turn.load("reward", in_use["reward"])
         pipeline = AdPipeline(prompt_model=prompt, background_model=turn.background, reward_model=judge)
-        return cls(turn=turn, pipeline=pipeline, chooses=chooses)
+        return cls(turn=turn, pipeline=pipeline)
 
     def best(
         self, product: Product, size: Size, had: Callable[[Pixels], bool], running: Sequence[Pixels] = ()
     ) -> list[RankedAd]:
         """At most `fresh` of `candidates` ads of `size`, no two alike and none that was `had` before, that keep their
-        promises: the best, of those that are ranked above all `running` ones; or drawn."""
+        promises: the best of those that are ranked above all `running` ones."""
         config = self.turn.config
         seed = seed_for(config.seed, "fresh", self.turn.cycle.number)
         made = self.pipeline.generate(product, n=config.candidates, size=size, seed=seed, rolls=config.rolls)
         ads = [ad for ad in {ad.creative.id: ad for ad in made}.values() if not had(ad.creative.image)]
         kept = [ad for ad in ads if not ad.creative.fidelity.broken] or ads
-        if not self.chooses:
-            Random(seed_for(seed, product.id)).shuffle(kept)
-            return kept[: config.fresh]
         ids = [str(k) for k in range(len(running))]
         scores = self.pipeline.reward_model.score(product, running, ids=ids)
         bar = max((score.utility for score in scores), default=-math.inf)
