@@ -342,6 +342,7 @@ def test_kept_heads_go_on_from_the_model_that_they_come_from(data: Path, uncut: 
 def test_new_heads_keep_the_tastes_of_a_reward_model(data: Path, uncut: Path, tmp_path: Path):
     config = toy(data, tmp_path, backbone=str(uncut / "model"), members=3, tune="heads")
     start, end = reward.build(config)[0], run(config)
+    assert same(start.state_dict(), reward.build(config)[0].state_dict()), "what is new comes from the seed"
     known = RewardModel.from_pretrained(str(uncut / "model")).network.heads["utility"].tastes.weight
     assert torch.equal(start.heads["utility"].tastes.weight, known), "of 3 members where there were 2"
     assert torch.equal(RewardModel.from_pretrained(str(end)).network.heads["utility"].tastes.weight, known)

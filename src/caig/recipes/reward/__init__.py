@@ -215,13 +215,13 @@ def build(config: Config) -> tuple[Any, Any, int]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "heads"))
         network = RewardNetwork(backbone, width_of(backbone), form=config.form, members=config.members)
+        if config.backbone != "fresh" and config.form == "siamese":
+            keep_tastes(network, resolve(config.backbone, "reward"))
     network, side = network.float().to(device), side_of(backbone)
     if config.backbone == "fresh":
         train_tower(config, network, processor, side)
         if config.shops:
             train_on_shops(config, network, processor, side)
-    elif config.form == "siamese":
-        keep_tastes(network, resolve(config.backbone, "reward"))
     return network, processor, side
 
 
