@@ -207,11 +207,12 @@ def test_bots_teach_nothing(shop: Path, tmp_path: Path) -> None:
 def test_a_model_that_is_no_better_stays_out(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = begin(shop, tmp_path)
     monkeypatch.setattr("caig.recipes.learn_steps.opened", lambda *_: False)
-    assert "stays out" in str(run(config, Painter()))
+    report = run(config, Painter())
+    assert "stays out" in str(report)
     found, engine = manifest(config), open_database(config.database)
     assert found["in_use"] == {"reward": config.reward_model, "prompt": config.prompt_model}
     assert name_in_use(engine, "reward") is None and not (config.out / "cycles/0001/pcpo").exists()
-    assert [one["creatives"] for one in found["fresh"]]
+    assert found["fresh"] == [] and "no fresh ads join" in str(report)
 
 
 def test_the_gate_by_hand() -> None:
