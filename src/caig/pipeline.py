@@ -168,10 +168,14 @@ class AdPipeline:
             "background": self.background_model,
             "reward": self.reward_model,
         }
-        return {
-            role: {"name": model.name, "fingerprint": getattr(model, "fingerprint", None)}
-            for role, model in roles.items()
-        }
+        return named(roles)
+
+
+def named(models: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name and weights fingerprint (None where a model keeps none) of the model of each role, for manifests."""
+    return {
+        role: {"name": model.name, "fingerprint": getattr(model, "fingerprint", None)} for role, model in models.items()
+    }
 
 
 @dataclass

@@ -116,13 +116,20 @@ def test_win_probabilities_by_hand():
     assert p[2, 0] == pytest.approx(0, abs=1e-16)
 
 
+@torch.no_grad()
+def indifferent() -> Utility:
+    """Two members who like nothing; the first two tastes are the hidden state's two numbers, the others 0."""
+    head = Utility(2, members=2)
+    for weight in head.parameters():
+        weight.zero_()
+    head.tastes.weight[:2] = torch.eye(2)
+    return head
+
+
 def test_a_utility_by_hand():
     """Tastes z = (h0, h1, 0 ...): u = 2 z0 + 3 z0 z1, and for the second member - z1^2."""
-    head = Utility(2, members=2)
+    head = indifferent()
     with torch.no_grad():
-        for weight in head.parameters():
-            weight.zero_()
-        head.tastes.weight[:2] = torch.eye(2)
         head.linear[0, 0], head.pairwise[0, 0, 1], head.pairwise[1, 1, 1] = 2, 3, -1
     hidden = torch.tensor([[1.0, 0.0], [2.0, 5.0]])
     assert head(hidden).tolist() == [[2.0, 0.0], [2 * 2 + 3 * 2 * 5, -25.0]]
@@ -131,11 +138,8 @@ def test_a_utility_by_hand():
 
 def test_a_new_shop_mixes_what_others_like_by_hand():
     """Two shops: 2 z0 + z0^2, and 4 z1 + z0^2. On average z0 + 2 z1 + z0^2; they differ by half of 2 z0 - 4 z1."""
-    shops = Utility(2, members=2)
+    shops = indifferent()
     with torch.no_grad():
-        for weight in shops.parameters():
-            weight.zero_()
-        shops.tastes.weight[:2] = torch.eye(2)
         shops.linear[0, 0], shops.linear[1, 1] = 2.0, 4.0
         shops.pairwise[:, 0, 0] = 1.0
     new, hidden = shops.taught(3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])

@@ -104,3 +104,11 @@ def test_shops_teach_fresh_siamese_models_only(data: Path, tmp_path: Path):
 def test_logs_without_pictures_are_told(data: Path, tmp_path: Path):
     with pytest.raises(CatalogError, match="a training product with two pictures that can be read"):
         shops.read_shelves(config(data, tmp_path), [data / "shops" / "dark.csv"], 32)
+
+
+def test_what_cannot_be_used_is_listed(data: Path, tmp_path: Path):
+    log = tmp_path / "more.csv"
+    log.write_text((data / "clicks.csv").read_text() + "p9999,x1,0-0.png,9,1\np0002,x2,missing.png,9,1\n")
+    shelf = shops.read_shelves(config(data, tmp_path), [log], 32)["train"]
+    listed = (tmp_path / "shops-rejected.jsonl").read_text()
+    assert len(shelf.pictures) == 27 and "'x1' of 'p9999'" in listed and "creative 'x2'" in listed

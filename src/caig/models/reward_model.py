@@ -156,12 +156,12 @@ class RewardNetwork(nn.Module):
     losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
     """
 
-    def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1) -> None:
+    def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1, shops: int = 0) -> None:
         super().__init__()
         self.backbone = backbone
         self.form = form
         joint = {name: nn.Linear(width, outputs) for name, outputs in JOINT_HEADS.items()}
-        self.heads = nn.ModuleDict(joint if form == "joint" else {"utility": Utility(width, members)})
+        self.heads = nn.ModuleDict(joint if form == "joint" else {"utility": Utility(width, members, shops)})
         self.log_slope = nn.Parameter(torch.tensor(FIRST_LOG_SLOPE))
         self.knows_tastes = False
         """Whether `tastes` were learned before, so that they need not learn along with the heads."""
@@ -346,10 +346,8 @@ def _read_calibration(path: Path) -> Calibration:
 def _load_network(backbone: Any, form: Form, path: Path) -> RewardNetwork:
     try:
         heads = load_file(path)
-        members = len(heads["utility.linear"]) if form == "siamese" else 1
-        network = RewardNetwork(backbone, width_of(backbone), form=form, members=members)
-        if form == "siamese":
-            network.heads["utility"] = _heads_of(heads, width_of(backbone), members)
+        members, shops = heads["utility.mix"].shape if form == "siamese" else (1, 0)
+        network = RewardNetwork(backbone, width_of(backbone), form=form, members=members, shops=shops)
         network.heads.load_state_dict(heads)
         network.knows_tastes = form == "siamese"
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
@@ -362,17 +360,11 @@ def keep_tastes(network: RewardNetwork, folder: Path) -> None:
     """Let new siamese heads start from what is usual in the siamese reward checkpoint in `folder`, if it is one."""
     found = load_file(folder / HEADS) if (folder / HEADS).is_file() else {}
     if "utility.tastes.weight" in found:
-        network.heads["utility"] = _heads_of(found, width_of(network.backbone), network.members)
-        network.heads.to(network.log_slope.device)
+        utility = Utility(width_of(network.backbone), network.members, shops=found["utility.mix"].shape[1])
+        known = {name.removeprefix("utility."): value for name, value in found.items() if name not in OWN}
+        utility.load_state_dict(known, strict=False)
+        network.heads["utility"] = utility.to(network.log_slope.device)
         network.knows_tastes = True
-
-
-def _heads_of(found: Mapping[str, Tensor], width: int, members: int) -> Utility:
-    """What `found` knows of all shops, and new members' own."""
-    utility = Utility(width, members, shops=found["utility.mix"].shape[1])
-    known = {name.removeprefix("utility."): value for name, value in found.items() if name not in OWN}
-    utility.load_state_dict(known, strict=False)
-    return utility
 
 
 def _broken(path: Path, error: Exception) -> CheckpointError:

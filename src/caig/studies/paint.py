@@ -30,7 +30,7 @@ from caig.data.scenes import ProductRecord, read_products, write_archive
 from caig.errors import InputError
 from caig.imaging.canvas import on_white
 from caig.models.hub import load_model
-from caig.pipeline import PRODUCT_SIDE, finish, lay_out, paint_seed
+from caig.pipeline import PRODUCT_SIDE, finish, lay_out, named, paint_seed
 from caig.seeding import seed_for
 from caig.types import Canvas, Creative, Cutout, Placement, Product
 
@@ -79,7 +79,7 @@ def run(config: Config) -> list[Path]:
         "prompt": load_model(config.prompt_model, "prompt"),
         "background": load_painter(config.background_model, config.coarse),
     }
-    used = {role: {"name": m.name, "fingerprint": getattr(m, "fingerprint", None)} for role, m in models.items()}
+    used = named(models)
     _settle(config, used)
     archives = []
     for start in range(0, len(products), ARCHIVE):

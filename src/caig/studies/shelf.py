@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from caig.artifacts import write_atomic
 from caig.data.scenes import SceneRecord, read_scenes
 from caig.errors import InputError
 from caig.seeding import seed_for
@@ -75,5 +76,4 @@ def write_counts(world: World, ads: Sequence[Ad], scenes: Sequence[SceneRecord],
         "impressions": np.full(len(ads), impressions),
         "clicks": clicks,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(table).write_csv(out)
+    write_atomic(out, pl.DataFrame(table).write_csv().encode())

@@ -5,8 +5,8 @@ P(first truly better | counts) with a prior fitted to the log, in place of a fil
 regressed as the likelihood of which of a product's pictures each click fell on. Preset `caig-published` is the paper's
 recipe. A fresh tower learns to see first (`tower.py`). Learns from the log and its pictures alone: true CTRs of a
 simulation serve to judge it afterwards. And other shops' logs, where there are any, teach it what shoppers look at
-(`shops.py`). Every random draw comes from (seed, step), so a resumed run equals an uncut
-one, and the processes of `accelerate launch` share each step's sequences.
+(`shops.py`). Every random draw comes from (seed, step), so a resumed run equals an uncut one, and the processes of
+`accelerate launch` share each step's sequences.
 """
 
 from __future__ import annotations

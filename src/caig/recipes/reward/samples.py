@@ -159,16 +159,24 @@ def read_log(data: Path, parts: Sequence[Path], catalog: Path | None, side: int)
     shown: list[CreativeClicks] = []
     rejected: list[Rejection] = []
     for number, part in enumerate(parts):
-        log, folders = read_clicks(part, images=[data]), [data, part if part.is_dir() else part.parent]
-        unreadable = read_pictures([c for c in log.creatives if c.creative_id not in pictures], folders, side, pictures)
-        strange = [c for c in log.creatives if c.product_id not in products]
-        kept = [c for c in log.creatives if c.creative_id in pictures and c.product_id in products]
+        kept, faults = read_part(part, data, products, side, pictures)
         shown += [replace(c, product_id=f"{number:06d}{WITHIN}{c.product_id}") for c in kept]
-        unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in strange]
-        rejected += [*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown)]
+        rejected += faults
     read = product_clicks(compare(shown), products, pictures) if shown else []
     split_up = {part: [p for p in read if split(p.product.id) == part] for part in ("train", "validation", "test")}
     return Samples(**split_up, rejected=tuple(rejected))
+
+
+def read_part(
+    part: Path, data: Path, products: Mapping[str, Product], side: int, into: dict[str, Pixels]
+) -> tuple[list[CreativeClicks], list[Rejection]]:
+    """The creatives of one log whose product is known and whose picture, put letterboxed `into`, can be read; what else
+    it holds."""
+    log, folders = read_clicks(part, images=[data]), [data, part if part.is_dir() else part.parent]
+    unreadable = read_pictures([c for c in log.creatives if c.creative_id not in into], folders, side, into)
+    unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in log.creatives if c.product_id not in products]
+    kept = [c for c in log.creatives if c.creative_id in into and c.product_id in products]
+    return kept, [*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown)]
 
 
 def windows_of(clicks: Path) -> list[Path]:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caig.data.clicks import read_clicks
+from caig.artifacts import write_json_lines
+from caig.data.clicks import Rejection
 from caig.data.comparisons import split
 from caig.data.scanning import table_files
 from caig.errors import CatalogError
@@ -26,7 +27,7 @@ from caig.models.mllm import encode
 from caig.models.reward_model import RewardNetwork, Utility, width_of
 from caig.preference.losses import click_share_error
 from caig.recipes.processes import copy_first, join_processes
-from caig.recipes.reward.samples import perhaps_mirrored, read_pictures, read_titles, words
+from caig.recipes.reward.samples import perhaps_mirrored, read_part, read_titles, words
 from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
 from caig.seeding import seed_for
 from caig.types import Pixels, Product
@@ -115,17 +116,19 @@ def validation_loss(network: RewardNetwork, processor: Any, shelf: Shelf, config
 
 
 def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, Shelf]:
-    """The pictures of training and of validation products with all logs' counts; a picture shown nowhere counts 0.
+    """The pictures of training and of validation products with all logs' counts; a picture shown nowhere counts 0. What
+    cannot be used is listed in `out`/shops-rejected.jsonl.
 
     Raises:
         CatalogError: a log is broken, or no training product has two pictures that can be read.
     """
     titles, pictures, found = read_titles(config.data, config.catalog), dict[str, Pixels](), []
+    rejected: list[Rejection] = []
     for path in logs:
-        creatives = read_clicks(path, images=[config.data]).creatives
-        new = [one for one in creatives if one.creative_id not in pictures and one.product_id in titles]
-        read_pictures(new, [config.data, path.parent], side, pictures)
-        found.append({(c.product_id, c.creative_id): c.counts for c in creatives if c.creative_id in pictures})
+        kept, faults = read_part(path, config.data, titles, side, pictures)
+        found.append({(c.product_id, c.creative_id): c.counts for c in kept})
+        rejected += faults
+    write_json_lines(config.out / "shops-rejected.jsonl", rejected)
     keys = sorted({key for shop in found for key in shop})
     counts = np.zeros((2, len(keys), len(logs)), np.float32)
     for k, shop in enumerate(found):
