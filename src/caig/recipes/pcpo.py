@@ -77,6 +77,8 @@ class Config:
     labels: Literal["soft", "hard"] = "soft"
     """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
     further; hard: the better one is chosen for sure, as published."""
+    setting_share: float = 1.0
+    """How much counts, 0 to 1, of what a setting is worth to all products alike; less keeps settings varied."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
@@ -182,7 +184,8 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         with clock.measure("seconds_judge"):
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
-            update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=utilities))
+            aims = steps.levelled(drafts, utilities, config.setting_share)
+            update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
             watched.append(steps.watch(store, r + 1, policy, studio, shelf.watched))

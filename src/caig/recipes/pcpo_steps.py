@@ -143,6 +143,26 @@ def write(store: Store, name: str, products: Sequence[Product], policy: Policy, 
     return make(name, describe, products, policy, count, r)
 
 
+def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
+    """Utilities in which only a `share` of what a setting is worth by itself is left, product id -> N of them.
+
+    u' = u - (1 - share) mean of u - mean_product(u) over all of the round's texts that name the same setting.
+
+    What a setting is worth to all products alike pays best to be named every time, and costs the variety of settings.
+    Where the share is less, light, palette and what suits this very product count for more. It is a dearer KL on the
+    setting than on the rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
+    """
+    gaps: dict[str | None, list[float]] = {}
+    for id, own in utilities.items():
+        for text, u in zip(drafts[id], own, strict=True):
+            gaps.setdefault(setting_of(text), []).append(u - float(np.mean(own)))
+    worth = {setting: (1 - share) * float(np.mean(found)) for setting, found in gaps.items()}
+    return {
+        id: [u - worth[setting_of(text)] for text, u in zip(drafts[id], own, strict=True)]
+        for id, own in utilities.items()
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Watched:
     """What was seen of the watched products before a round (or after the last): their ads and the measurements."""
