@@ -28,9 +28,9 @@ from caig.data.catalog import read_catalog
 from caig.data.everyday import training_categories
 from caig.models.adapters import adapter_weights, add_adapter
 from caig.models.hub import place
+from caig.pipeline import as_seen
 from caig.preference.corruption import corruptions
 from caig.recipes.pcpo import Config
-from caig.recipes.pcpo_steps import as_seen
 from caig.recipes.pcpo_update import Policy, Round, encode_groups, group_loss
 from caig.recipes.processes import join_processes
 from caig.recipes.training import Log

@@ -129,12 +129,10 @@ class AdPipeline:
         A theme then decides place and light; a creative to be like gives its own description instead.
         """
         from caig.data.themes import steer
-        from caig.imaging.canvas import on_white
 
         if direction.like:
             return [replace(direction.like.description, product_id=product.id)]
-        shown = replace(product, image=on_white(cutout, PRODUCT_SIDE))
-        written = self.prompt_model.describe(shown, n, seed=seed_for(seed, product.id, "describe"))
+        written = self.prompt_model.describe(as_seen(product, cutout), n, seed=seed_for(seed, product.id, "describe"))
         if direction.theme:
             seeds = [seed_for(seed, product.id, "theme", k) for k in range(n)]
             texts = [steer(d.text, direction.theme, seed=one) for d, one in zip(written, seeds, strict=True)]
@@ -222,6 +220,14 @@ def read_cutout(product: Product, method: str = "auto") -> Cutout:
     height, width = photo.image.shape[:2]
     mask = read_mask(product.mask, (width, height)) if product.mask else None
     return cut_out(photo, mask, method, name)
+
+
+def as_seen(product: Product, cutout: Cutout | None = None) -> Product:
+    """The product with the picture that prompt models are shown, u8[256, 256, 3]: cut out (as `cutout`, where that is
+    done already), on white."""
+    from caig.imaging.canvas import on_white
+
+    return replace(product, image=on_white(cutout or read_cutout(product), PRODUCT_SIDE))
 
 
 def check_rolls(rolls: int) -> None:

@@ -14,12 +14,12 @@ from caig.errors import InputError
 from caig.models.prompt_model import PromptModel
 from caig.recipes import pcpo_update
 from caig.recipes.pcpo import PRESETS, Config, optimise
-from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
+from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round, levelled
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.testing import sample_product
 from caig.types import Product
 from tests.project import ROOT
-from tests.recipes.pcpo_toys import Judge, Painter, models, toy, write_prompt_model, write_shelf
+from tests.recipes.pcpo_toys import TEXTS, Judge, Painter, models, toy, write_prompt_model, write_shelf
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -138,7 +138,7 @@ def test_a_folder_of_other_settings_is_left_alone(base: Path, shelf: list[Produc
     "change",
     [
         {"products": 3}, {"candidates": 4}, {"side": 72}, {"loss": "ipo"}, {"beta": 0.5}, {"product_weight": 0.0},
-        {"product_beta": 5.0}, {"anchor": 1.0},
+        {"product_beta": 5.0}, {"anchor": 1.0}, {"setting_share": 0.0},
         {"negative": "stranger"}, {"corruptions": 1}, {"smoothing": 0.2}, {"per_token": True}, {"labels": "hard"},
         {"rank": 3}, {"alpha": 8.0}, {"dropout": 0.2}, {"lr": 1e-3}, {"epochs": 1}, {"batch": 3}, {"warmup": 3},
         {"seed": 1},
@@ -211,6 +211,16 @@ def test_pairs_and_their_doubts_by_hand():
     assert doubt.tolist() == pytest.approx([0.2689, 0.2689, 0.5, 0.0474, 0.0474], abs=1e-4)  # s(-gap)
 
 
+def test_what_a_setting_is_worth_to_all_products_is_levelled():
+    kitchen, beach = TEXTS[0], TEXTS[1]
+    drafts = {"a": [kitchen, beach, "plain words"], "b": [kitchen, kitchen, beach]}
+    utilities = {"a": [1.0, -1.0, 0.0], "b": [3.0, 1.0, -1.0]}
+    # Above their product's mean: kitchen 1, 2, 0 (mean 1), beach -1, -2 (mean -1.5), no setting 0.
+    assert levelled(drafts, utilities, 1.0) == utilities
+    assert levelled(drafts, utilities, 0.0) == {"a": [0.0, 0.5, 0.0], "b": [2.0, 0.0, 0.5]}
+    assert levelled(drafts, utilities, 0.5) == {"a": [0.5, -0.25, 0.0], "b": [2.5, 0.5, -0.25]}
+
+
 def test_watched_products_never_train_and_windows_go_round(shelf: list[Product]):
     config = Config(catalog=Path("c"), out=Path("o"), products=4, watch=3)
     found = Shelf.of(config, shelf)
@@ -265,7 +275,7 @@ from pathlib import Path
 from caig.recipes.pcpo import optimise
 from caig.recipes import pcpo_update
 from tests.project import ROOT
-from tests.recipes.pcpo_toys import Judge, models, toy, write_shelf
+from tests.recipes.pcpo_toys import TEXTS, Judge, models, toy, write_shelf
 
 pcpo_update.CHECKPOINT_EVERY = 1
 base, shelf, out = map(Path, sys.argv[1:])

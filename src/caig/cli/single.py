@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +17,7 @@ from caig.cli import options
 from caig.cli.options import ANYWHERE, DEFAULTS
 from caig.errors import InputError
 from caig.evaluation.gallery import ctr_name, percent, percent_range
-from caig.pipeline import PRODUCT_SIDE, check_count, check_rolls, lay_out, paint_all, paint_seed, read_cutout, utilities
+from caig.pipeline import as_seen, check_count, check_rolls, lay_out, paint_all, paint_seed, read_cutout, utilities
 from caig.recipes.generate import say
 from caig.seeding import seed_for
 from caig.types import Description, Pixels, Product, Score
@@ -46,11 +45,9 @@ def describe(
 
     JSON: {"caig", "product": {"id", "title", "category"}, "model", "descriptions": [{"text", "author", "seed"}]}.
     """
-    from caig.imaging.canvas import on_white
-
     check_count(n)
     product = options.product_from(image, title, category, mask)
-    shown = replace(product, image=on_white(read_cutout(product, cutout), PRODUCT_SIDE))
+    shown = as_seen(product, read_cutout(product, cutout))
     model = options.load_model(prompt_model, "prompt", place)
     descriptions = model.describe(shown, n, seed=seed_for(seed, product.id, "describe"))
     if json:

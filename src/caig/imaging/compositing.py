@@ -57,6 +57,11 @@ def flatten(layers: Layers) -> Pixels:
     return _over(layers.product[..., :3], layers.product[..., 3], ground)
 
 
+def compose(canvas: Canvas, background: Pixels) -> Pixels:
+    """The finished picture, u8[H, W, 3]: the product of `canvas` laid into `background`."""
+    return flatten(separate(canvas, background))
+
+
 def match_light(canvas: Canvas, background: Floats) -> Floats:
     """Move the background's exposure and white balance a little towards the product's; sRGB values 0 to 1.
 

@@ -3,7 +3,8 @@
 It differs from the paper: N candidates in place of 2, of which all pairs train, with soft labels, since a hard one asks
 for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
 tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
-since differences alone are also met by texts that fall to pieces; one low-rank adapter goes on through all rounds, and
+since differences alone are also met by texts that fall to pieces; what a setting is worth to all products alike counts
+for less than it is, or all texts name the same few; one low-rank adapter goes on through all rounds, and
 the reference is that adapter switched off; the candidates of a product are painted from one seed of its own, where the
 paper has seed 42 for every picture; and four guards are watched on products that never train, of which any can stop the
 run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the learning rate as published.
@@ -77,8 +78,9 @@ class Config:
     labels: Literal["soft", "hard"] = "soft"
     """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
     further; hard: the better one is chosen for sure, as published."""
-    setting_share: float = 1.0
-    """How much counts, 0 to 1, of what a setting is worth to all products alike; less keeps settings varied."""
+    setting_share: float = 0.3
+    """How much counts, 0 to 1, of what a setting is worth to all products alike; less keeps settings varied. All of it
+    in the paper."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
@@ -118,7 +120,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
         "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "anchor": 0.0,
-        "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
+        "setting_share": 1.0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +16,9 @@ from caig.data.comparisons import split
 from caig.data.everyday import suitable_settings
 from caig.errors import InputError
 from caig.evaluation.match import Described, distinct_2, entropy
-from caig.imaging.canvas import on_white
-from caig.imaging.compositing import flatten, separate
+from caig.imaging.compositing import compose
 from caig.models.protocols import RewardModel
-from caig.pipeline import PRODUCT_SIDE, lay_out, read_cutout
+from caig.pipeline import as_seen, lay_out, read_cutout
 from caig.recipes.processes import is_sharded
 from caig.seeding import seed_for
 from caig.types import Alpha, Description, Pixels, Placement, Product
@@ -112,7 +111,7 @@ class Studio:
         descriptions = [Description(product_id=product.id, text=text, author="", seed=seed) for text in texts]
         model = self.models.background
         painted = model.paint(canvas, descriptions, seeds=[seed] * len(texts))
-        ads = [flatten(separate(canvas, one)) for one in painted]
+        ads = [compose(canvas, one) for one in painted]
         ids = [content_hash(ad) for ad in ads]
         for id, ad in dict(zip(ids, ads, strict=True)).items():
             write_atomic(self.folder / f"{id}.webp", _lossless(ad))
@@ -121,11 +120,6 @@ class Studio:
     def _shown(self, product: Product, id: str) -> Shown:
         canvas = lay_out(read_cutout(product), (self.config.side, self.config.side), Placement())
         return Shown(id=id, product=product, image=self.read(id), mask=canvas.product)
-
-
-def as_seen(product: Product) -> Product:
-    """The product with the picture that a prompt model is shown: cut out, on white."""
-    return replace(product, image=on_white(read_cutout(product), PRODUCT_SIDE))
 
 
 def describe(products: Sequence[Product], policy: Policy, count: int, r: int | str) -> dict[str, list[str]]:

@@ -34,10 +34,10 @@ from caig.models.describing import write_request
 from caig.models.hub import resolve
 from caig.models.mllm import TrainingBatch, answer_log_probs, encode_training, see, with_features
 from caig.models.prompt_model import PromptModel
+from caig.pipeline import as_seen
 from caig.preference.corruption import corruptions, strangers
 from caig.preference.policy import LOSSES, Pairs, objective
 from caig.recipes.pcpo import Config
-from caig.recipes.pcpo_steps import as_seen
 from caig.recipes.processes import add_gradients, is_sharded, join_processes, own_rows, whole
 from caig.recipes.sharding import Shards, clip_gradients, read_to, save_whole, shard_of, shards_of
 from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint

@@ -28,9 +28,8 @@ from caig.artifacts import content_hash, to_json, write_atomic
 from caig.data.captions import setting_of
 from caig.data.scenes import ProductRecord, read_products, write_archive
 from caig.errors import InputError
-from caig.imaging.canvas import on_white
 from caig.models.hub import load_model
-from caig.pipeline import PRODUCT_SIDE, finish, lay_out, named, paint_seed
+from caig.pipeline import as_seen, finish, lay_out, named, paint_seed
 from caig.seeding import seed_for
 from caig.types import Canvas, Creative, Cutout, Placement, Product
 
@@ -118,8 +117,7 @@ def _paint(config: Config, models: Mapping[str, Any], used: Used, record: Produc
     rgba = record.rgba()
     alpha = rgba[..., 3].astype(np.float32) / 255
     cutout = Cutout(image=np.ascontiguousarray(rgba[..., :3]), alpha=alpha, source="alpha")
-    shown = on_white(cutout, PRODUCT_SIDE)
-    product = Product(id=record.id, title=told["title"], category=told["category"], image=shown)
+    product = as_seen(Product(id=record.id, title=told["title"], category=told["category"]), cutout)
     canvas = lay_out(cutout, (config.side, config.side), Placement())
     texts = models["prompt"].describe(product, config.pictures, seed=seed_for(config.seed, record.id, "describe"))
     seeds = [paint_seed(config.seed, record.id, k) for k in range(len(texts))]

@@ -43,13 +43,14 @@ if TYPE_CHECKING:
 
 ADS = 4
 ROWS: Mapping[str, Mapping[str, Any]] = {
-    "DPO only": {"product_weight": 0.0, "anchor": 0.0},
+    "DPO only": {"product_weight": 0.0, "anchor": 0.0, "setting_share": 1.0},
     "PCPO as published": {
         "candidates": 2,
         "labels": "hard",
         "beta": 0.5,
         "product_weight": 1.0,
         "anchor": 0.0,
+        "setting_share": 1.0,
         "epochs": 1,
     },
     "ours": {},

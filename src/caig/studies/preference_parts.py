@@ -21,13 +21,12 @@ from caig.data.comparisons import split
 from caig.data.everyday import suitable_settings
 from caig.data.scenes import read_products
 from caig.evaluation.match import Described
-from caig.imaging.compositing import flatten, separate
+from caig.imaging.compositing import compose
 from caig.models.hub import load_model
 from caig.models.protocols import BackgroundModel
-from caig.pipeline import lay_out, read_cutout
+from caig.pipeline import as_seen, lay_out, read_cutout
 from caig.recipes.pcpo import Config as Training
 from caig.recipes.pcpo import Models, optimise
-from caig.recipes.pcpo_steps import as_seen
 from caig.seeding import seed_for
 from caig.shop.shoppers import Ad, World
 from caig.shop.simulate import simulate, uniform
@@ -199,7 +198,7 @@ class Gallery:
         seed = seed_for(self.config.seed, purpose, product.id)
         jobs = [Description(product_id=product.id, text=text, author="", seed=seed) for text in texts]
         painted = self.bank.paint(canvas, jobs, seeds=[seed] * len(jobs))
-        return [flatten(separate(canvas, one)) for one in painted]
+        return [compose(canvas, one) for one in painted]
 
     def kl(self, model: str) -> float:
         """Nats a description between the tuned model and its reference, as its best round measured it."""

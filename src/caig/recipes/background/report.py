@@ -17,7 +17,7 @@ from PIL import Image
 from caig.data.scenes import SceneRecord, read_scenes
 from caig.evaluation.closeness import density_and_coverage, frechet_distance, kernel_distance
 from caig.evaluation.metrics import bootstrap, mean
-from caig.imaging.compositing import flatten, separate
+from caig.imaging.compositing import compose
 from caig.imaging.edges import product_edges
 from caig.models.protocols import BackgroundModel
 from caig.recipes.background.classifier import SceneClassifier, shrink, train_classifier
@@ -70,7 +70,7 @@ def paint(model: BackgroundModel, scene: SceneRecord, seed: int) -> Pixels:
     text = scene.record["captions"][0]
     description = Description(product_id=scene.product["id"], text=text, author="renders", seed=seed)
     picture = model.paint(canvas, [description], seeds=[seed_for(seed, scene.id)])[0]
-    return flatten(separate(canvas, picture))
+    return compose(canvas, picture)
 
 
 def obedience(
