@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -77,7 +79,8 @@ def open_shop(folder: Path) -> Path:
 
 
 def visit(folder: Path, shoppers: int, *, at: int = 1_767_268_800_000, bot: bool = False) -> None:
-    """Shoppers of each campaign's allocation in force, from `at` (2026-01-01 noon) on; they like what is bright."""
+    """Shoppers of each campaign's allocation in force, from `at` (2026-01-01 noon) on; they like what is bright, and
+    come, see and click alike in every run."""
     engine, files = open_database(f"sqlite:///{folder / 'ledger.db'}"), Files(folder)
     for campaign in campaigns.read_campaigns(engine):
         allocation = campaigns.latest(engine, campaign)
@@ -85,7 +88,9 @@ def visit(folder: Path, shoppers: int, *, at: int = 1_767_268_800_000, bot: bool
         rows = {row["id"]: row for row in store.ranked(engine, campaign.product_id)}
         rng, events = np.random.default_rng(seed_for("visit", campaign.id, at)), []
         for k in range(shoppers):
-            decision = allocation.decide(at + k)
+            with pytest.MonkeyPatch.context() as patch:  # an impression's id decides what is shown
+                patch.setattr("caig.online.campaigns.uuid.uuid4", lambda: uuid.UUID(bytes=rng.bytes(16)))  # noqa: B023
+                decision = allocation.decide(at + k)
             events.append(Event(kind="impression", at=at + k, decision=decision, bot=bot))
             with Image.open(files.path(rows[decision.creative_id]["file"])) as picture:
                 bright = float(np.asarray(picture.convert("L")).mean()) / 255
