@@ -171,14 +171,16 @@ def test_each_row_uses_its_own_generator():
     assert both[1] == alone[0]
 
 
-def written(table: dict[tuple[int, int], str], n: int) -> tuple[list[str], list[list[tuple[int, int]]]]:
+def written(
+    table: dict[tuple[int, int], str], n: int, differ: bool = True
+) -> tuple[list[str], list[list[tuple[int, int]]]]:
     calls: list[list[tuple[int, int]]] = []
 
     def draw(wanted):
         calls.append(list(wanted))
         return [table[attempt] for attempt in wanted]
 
-    return choose_distinct(draw, n, "Fern & Stone oak bottle"), calls
+    return choose_distinct(draw, n, "Fern & Stone oak bottle", differ), calls
 
 
 def test_a_repeated_setting_is_drawn_again():
@@ -192,6 +194,15 @@ def test_a_repeated_setting_is_drawn_again():
     chosen, calls = written(table, 3)
     assert chosen == ["bright kitchen counter", "sandy beach by the sea", "modern office desk"]
     assert calls == [[(0, 0), (1, 0), (2, 0)], [(1, 1)], [(2, 1)]]
+
+
+def test_what_need_not_differ_is_drawn_once_unless_it_names_the_product(model: PromptModel):
+    table = {(0, 0): "rustic kitchen table", (1, 0): "rustic kitchen table", (2, 0): "a bottle", (2, 1): "a kitchen"}
+    chosen, calls = written(table, 3, differ=False)
+    assert chosen == ["rustic kitchen table", "rustic kitchen table", "a kitchen"]
+    assert calls == [[(0, 0), (1, 0), (2, 0)], [(2, 1)]]
+    alike = [[one.text for one in model.describe(sample_product(), 1, seed=3, differ=how)] for how in (True, False)]
+    assert alike[0] == alike[1], "the first of them has nothing to differ from"
 
 
 def test_texts_without_a_known_setting_only_have_to_differ():

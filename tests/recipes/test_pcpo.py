@@ -14,7 +14,7 @@ from caig.errors import InputError
 from caig.models.prompt_model import PromptModel
 from caig.recipes import pcpo_update
 from caig.recipes.pcpo import PRESETS, Config, optimise
-from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round, levelled
+from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round, levelled, setting_share
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.testing import sample_product
 from caig.types import Product
@@ -138,7 +138,7 @@ def test_a_folder_of_other_settings_is_left_alone(base: Path, shelf: list[Produc
     "change",
     [
         {"products": 3}, {"candidates": 4}, {"side": 72}, {"loss": "ipo"}, {"beta": 0.5}, {"product_weight": 0.0},
-        {"product_beta": 5.0}, {"anchor": 1.0}, {"setting_share": 0.0},
+        {"product_beta": 5.0}, {"anchor": 1.0},
         {"negative": "stranger"}, {"corruptions": 1}, {"smoothing": 0.2}, {"per_token": True}, {"labels": "hard"},
         {"rank": 3}, {"alpha": 8.0}, {"dropout": 0.2}, {"lr": 1e-3}, {"epochs": 1}, {"batch": 3}, {"warmup": 3},
         {"seed": 1},
@@ -171,7 +171,7 @@ BEFORE = {"kl": 0.0, "entropy": 2.0, "distinct_2": 0.5, "utility": 0.0, "match":
         ({}, None),
         ({"kl": 31.0}, "kl 31 is above 30"),
         ({"entropy": 1.5}, "entropy 1.5 is below 1.6"),
-        ({"distinct_2": 0.39}, "distinct_2 0.39 is below 0.4"),
+        ({"distinct_2": 0.29}, "distinct_2 0.29 is below 0.3"),
         ({"match": 0.49}, "match 0.49 is below 0.5"),
         ({"guard": 0.8}, "guard 0.8 is below 0.9"),
         ({"utility": -5.0}, None),
@@ -219,6 +219,23 @@ def test_what_a_setting_is_worth_to_all_products_is_levelled():
     assert levelled(drafts, utilities, 1.0) == utilities
     assert levelled(drafts, utilities, 0.0) == {"a": [0.0, 0.5, 0.0], "b": [2.0, 0.0, 0.5]}
     assert levelled(drafts, utilities, 0.5) == {"a": [0.5, -0.25, 0.0], "b": [2.5, 0.5, -0.25]}
+
+
+@pytest.mark.parametrize(("entropy", "share"), [(2.0, 1.0), (1.9, 0.75), (1.6, 0.0), (1.0, 0.0), (2.5, 1.0)])
+def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float, share: float):
+    config = Config(catalog=Path("c"), out=Path("o"))
+    assert setting_share(config, BEFORE, {**BEFORE, "entropy": entropy}) == pytest.approx(share)
+    free = Config(catalog=Path("c"), out=Path("o"), min_entropy=0.0)
+    assert setting_share(free, BEFORE, {**BEFORE, "entropy": entropy}) == 1.0
+
+
+def test_the_share_of_settings_reaches_the_update(
+    base: Path, shelf: list[Product], uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("caig.recipes.pcpo_steps.setting_share", lambda *arguments: 0.0)
+    monkeypatch.setattr("caig.recipes.pcpo_steps.setting_of", lambda text: text)  # toys name none
+    optimise(toy(base, tmp_path / "run", rounds=1), shelf, models())
+    assert not same(tmp_path / "run", uncut, r=0)
 
 
 def test_watched_products_never_train_and_windows_go_round(shelf: list[Product]):

@@ -22,15 +22,21 @@ Attempt = tuple[int, int]  # candidate k, how many times it was drawn before
 
 
 def describe_distinct(
-    draw: Callable[[Sequence[int]], list[str]], product: Product, n: int, *, seed: int, author: str
+    draw: Callable[[Sequence[int]], list[str]],
+    product: Product,
+    n: int,
+    *,
+    seed: int,
+    author: str,
+    differ: bool = True,
 ) -> list[Description]:
     """`n` descriptions by `author`, where `draw(seeds)` writes one text a seed.
 
-    Candidate k depends on (seed, product id, k) and on the candidates before it, never on `n`. CheckpointError when all
-    that is drawn for a candidate is empty.
+    Candidate k depends on (seed, product id, k) and, where they are to `differ`, on the candidates before it, never on
+    `n`. CheckpointError when all that is drawn for a candidate is empty.
     """
     chosen = choose_distinct(
-        lambda wanted: draw([seed_for(seed, product.id, *attempt) for attempt in wanted]), n, product.title
+        lambda wanted: draw([seed_for(seed, product.id, *attempt) for attempt in wanted]), n, product.title, differ
     )
     if not all(chosen):
         raise CheckpointError(
@@ -64,9 +70,11 @@ def tidy(text: str, *, complete: bool) -> str:
     return ", ".join(dict.fromkeys(whole.split(", ")))
 
 
-def choose_distinct(draw: Callable[[Sequence[Attempt]], list[str]], n: int, title: str) -> list[str]:
-    """Choose a text per candidate: the first of its draws that neither names the product called `title` nor repeats an
-    earlier candidate's text or setting.
+def choose_distinct(
+    draw: Callable[[Sequence[Attempt]], list[str]], n: int, title: str, differ: bool = True
+) -> list[str]:
+    """Choose a text per candidate: the first of its draws that neither names the product called `title` nor, where they
+    are to `differ`, repeats an earlier candidate's text or setting.
 
     `draw([(k, attempt), …])` returns their texts. After `TRIES` draws a name or a repeated setting is allowed, then a
     repeated text. Draws wanted at the same time are made in one batch.
@@ -76,11 +84,12 @@ def choose_distinct(draw: Callable[[Sequence[Attempt]], list[str]], n: int, titl
         chosen: list[str] = []
         wanted: list[Attempt] = []
         for k, texts in enumerate(drawn):
-            text = _first_distinct(texts, chosen, title)
+            earlier = chosen if differ else []
+            text = _first_distinct(texts, earlier, title)
             if text is None and len(texts) < TRIES:
                 wanted.append((k, len(texts)))
             else:
-                chosen.append(text if text is not None else _least_repeated(texts, chosen))
+                chosen.append(text if text is not None else _least_repeated(texts, earlier))
         if not wanted:
             return chosen
         for (k, _), text in zip(wanted, draw(wanted), strict=True):

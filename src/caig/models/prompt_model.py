@@ -44,16 +44,18 @@ class PromptModel:
         return prompt_model
 
     @torch.inference_mode()
-    def describe(self, product: Product, n: int, *, seed: int) -> list[Description]:
+    def describe(self, product: Product, n: int, *, seed: int, differ: bool = True) -> list[Description]:
         """Write `n` descriptions of `product`, whose image is u8[H, W, 3] or None.
 
         Same seed, same texts. Candidate k depends on (seed, product id, k) and on the candidates before it, never on
         `n`; only rounding may differ with the batch. Each candidate is drawn up to `TRIES` times until it does not name
         the product, and text and setting (where it names a known one) differ from those before it, so a small model
-        may still repeat a setting. Raises InputError for n < 1 and ImageError for a photo that was not read yet.
+        may still repeat a setting. Without `differ` each is drawn by itself: what the model prefers, not what it knows.
+        Raises InputError for n < 1 and ImageError for a photo that was not read yet.
         """
         read = self._read(product, write_request(product, n, seed=seed))
-        return describe_distinct(lambda seeds: self._continue(read, seeds), product, n, seed=seed, author=self.name)
+        how = {"seed": seed, "author": self.name, "differ": differ}
+        return describe_distinct(lambda seeds: self._continue(read, seeds), product, n, **how)
 
     def _read(self, product: Product, request: str) -> Prefill:
         """One forward pass over photo and words."""

@@ -3,8 +3,8 @@
 It differs from the paper: N candidates in place of 2, of which all pairs train, with soft labels, since a hard one asks
 for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
 tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
-since differences alone are also met by texts that fall to pieces; what a setting is worth to all products alike counts
-for less than it is, or all texts name the same few; one low-rank adapter goes on through all rounds, and
+since differences alone are also met by texts that fall to pieces; where settings lose variety, what they are worth to
+all products alike counts for less than it is; one low-rank adapter goes on through all rounds, and
 the reference is that adapter switched off; the candidates of a product are painted from one seed of its own, where the
 paper has seed 42 for every picture; and four guards are watched on products that never train, of which any can stop the
 run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the learning rate as published.
@@ -78,9 +78,6 @@ class Config:
     labels: Literal["soft", "hard"] = "soft"
     """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
     further; hard: the better one is chosen for sure, as published."""
-    setting_share: float = 0.3
-    """How much counts, 0 to 1, of what a setting is worth to all products alike; less keeps settings varied. All of it
-    in the paper."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
@@ -100,7 +97,11 @@ class Config:
     max_kl: float = 30.0
     """Guard: nats that a description may lie from the reference, on average."""
     min_entropy: float = 0.8
-    """Guard: share of the pre-trained model's entropy of settings, and of its distinct-2, that must be left."""
+    """Guard: share of the pre-trained model's entropy of settings within a category that must be left. The nearer the
+    entropy comes to it, the less counts what a setting is worth to all products alike; 0 leaves it free, as published.
+    """
+    min_distinct: float = 0.6
+    """Guard: share of its distinct-2 that must be left."""
     max_match_drop: float = 0.1
     """Guard: how far the match rate may fall."""
     max_guard_drop: float = 0.1
@@ -120,7 +121,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
         "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "anchor": 0.0,
-        "setting_share": 1.0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
+        "min_entropy": 0.0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""
@@ -186,13 +187,14 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         with clock.measure("seconds_judge"):
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
-            aims = steps.levelled(drafts, utilities, config.setting_share)
+            share = steps.setting_share(config, watched[0].metrics, watched[-1].metrics)
+            aims = steps.levelled(drafts, utilities, share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
             watched.append(steps.watch(store, r + 1, policy, studio, shelf.watched))
         alarms = steps.alarms(config, watched[0].metrics, watched[-1].metrics)
-        policy.tell(r + 1, alarm="; ".join(alarms), **watched[-1].metrics, **clock.seconds)
+        policy.tell(r + 1, alarm="; ".join(alarms), setting_share=share, **watched[-1].metrics, **clock.seconds)
         if alarms:
             break
     best = steps.best_round(config, watched)

@@ -15,7 +15,7 @@ from caig.data.captions import setting_of
 from caig.data.comparisons import split
 from caig.data.everyday import suitable_settings
 from caig.errors import InputError
-from caig.evaluation.match import Described, distinct_2, entropy
+from caig.evaluation.match import Described, distinct_2, setting_entropy
 from caig.imaging.compositing import compose
 from caig.models.protocols import RewardModel
 from caig.pipeline import as_seen, lay_out, read_cutout
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from caig.recipes.pcpo_update import Policy
     from caig.recipes.store import Store
 
-WATCHED_ADS = 2  # descriptions of each watched product, every round from the same seeds
+WATCHED_ADS = 8  # descriptions of each watched product, drawn one by one, every round from the same seeds
+WATCH = "watch"  # what stands for a round's number in seeds and names
 ByProduct = Mapping[str, Any]
 
 
@@ -123,18 +124,26 @@ class Studio:
 
 
 def describe(products: Sequence[Product], policy: Policy, count: int, r: int | str) -> dict[str, list[str]]:
-    """`count` descriptions of each product by the model as it is now."""
-    seed = seed_for(policy.config.seed, "describe", r)
-    return {
-        product.id: [one.text for one in policy.writer.describe(as_seen(product), count, seed=seed)]
-        for product in products
-    }
+    """`count` descriptions of each product by the model as it is now: different ones, or, where products are watched,
+    what it prefers."""
+    how = {"seed": seed_for(policy.config.seed, "describe", r), "differ": r != WATCH}
+    found = ((product.id, policy.writer.describe(as_seen(product), count, **how)) for product in products)
+    return {id: [one.text for one in texts] for id, texts in found}
 
 
 def write(store: Store, name: str, products: Sequence[Product], policy: Policy, count: int, r: int | str) -> ByProduct:
     """`describe`, stored: each process its share of the products, or, as a sharded model needs, all of them at once."""
     make = store.by_all if is_sharded() else store.shared
     return make(name, describe, products, policy, count, r)
+
+
+def setting_share(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """How much of what a setting is worth by itself counts in the next round, 0 to 1: the part that is left of the way
+    from the entropy of settings `before` all rounds down to its guard."""
+    floor = config.min_entropy * before["entropy"]
+    if not floor:
+        return 1.0
+    return float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
 
 
 def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
@@ -167,8 +176,8 @@ class Watched:
 
 def watch(store: Store, r: int, policy: Policy, studio: Studio, products: Sequence[Product]) -> Watched:
     """Write, paint and judge the watched products' ads; the seeds are those of every other round."""
-    drafts = write(store, f"rounds/{r}/watch-drafts", products, policy, WATCHED_ADS, "watch")
-    pictures = store.shared(f"rounds/{r}/watch-pictures", studio.paint, products, drafts, "watch")
+    drafts = write(store, f"rounds/{r}/watch-drafts", products, policy, WATCHED_ADS, WATCH)
+    pictures = store.shared(f"rounds/{r}/watch-pictures", studio.paint, products, drafts, WATCH)
     measured = store.by_all if is_sharded() else store.by_one
     found = measured(f"rounds/{r}/watch", _measure, policy, studio, products, drafts, pictures)
     return Watched(**found)
@@ -182,8 +191,8 @@ def _measure(
     known = [row for row, product in zip(described, products, strict=True) if suitable_settings(product.category)]
     metrics = {
         "kl": policy.distance([as_seen(product) for product in products], [drafts[p.id][:1] for p in products]),
-        "entropy": entropy([setting for row in described for setting in row.settings]),
-        "distinct_2": distinct_2("watch", described).value,
+        "entropy": setting_entropy(WATCH, described).value,
+        "distinct_2": distinct_2(WATCH, described).value,
         "utility": float(np.mean([row["utilities"] for row in rows])),
     }
     if known:
@@ -221,7 +230,7 @@ def alarms(config: Config, before: Mapping[str, float], now: Mapping[str, float]
     """What the guards object to, in words; empty when all is well. Metrics that are not there are not watched."""
     least = {
         "entropy": config.min_entropy * before["entropy"],
-        "distinct_2": config.min_entropy * before["distinct_2"],
+        "distinct_2": config.min_distinct * before["distinct_2"],
         "match": before.get("match", 0.0) - config.max_match_drop,
         "guard": before.get("guard", 0.0) - config.max_guard_drop,
     }
