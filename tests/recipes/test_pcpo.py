@@ -61,6 +61,9 @@ def same(first: Path, second: Path, r: int = 1) -> bool:
 def test_what_a_run_leaves(uncut: Path, base: Path):
     tuned = PromptModel.from_pretrained(str(uncut / "best"))
     assert tuned.describe(sample_product(), 1, seed=0)
+    measured = json.loads((uncut / "best/measured.json").read_text())
+    watched = json.loads((uncut / f"rounds/{measured.pop('round')}/watch.json").read_text())
+    assert measured == watched["metrics"]
     page = (uncut / "index.html").read_text()
     assert "data:image/jpeg;base64," in page and "http" not in page and "<script" not in page
     lines = [json.loads(line) for line in (uncut / "log.jsonl").read_text().splitlines()]

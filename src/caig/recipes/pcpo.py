@@ -199,4 +199,4 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             break
     best = steps.best_round(config, watched)
     write_page(config, watched, best)
-    return export(policy, best)
+    return export(policy, best, watched[best].metrics)

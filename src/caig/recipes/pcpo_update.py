@@ -20,7 +20,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from caig.artifacts import published_folder
+from caig.artifacts import published_folder, to_json
 from caig.models.adapters import (
     CONFIG,
     adapter_weights,
@@ -45,6 +45,7 @@ from caig.seeding import seed_for
 from caig.types import Product
 
 CHECKPOINT_EVERY = 20  # steps
+MEASURED = "measured.json"  # beside an adapter
 NEGATIVES = {"corrupted": corruptions, "stranger": strangers}
 
 
@@ -314,8 +315,9 @@ def restore(policy: Policy, state: Mapping[str, Any], optimizer: torch.optim.Opt
     return state["step"]
 
 
-def export(policy: Policy, best: int) -> Path:
-    """Write `out/best`: the adapter as it was before round `best` (0: as it began; a fresh one changes nothing)."""
+def export(policy: Policy, best: int, metrics: Mapping[str, float]) -> Path:
+    """Write `out/best`: the adapter as it was before round `best` (0: as it began; a fresh one changes nothing), and
+    what was measured of it on the watched products."""
     config, folder = policy.config, policy.config.out / "best"
     earlier = resolve(config.start_from or config.prompt_model, "prompt")
     policy.shards.join()
@@ -331,5 +333,6 @@ def export(policy: Policy, best: int) -> Path:
                 shutil.copytree(earlier, work, dirs_exist_ok=True)
             else:
                 save_adapter(policy.model, work)
+            (work / MEASURED).write_text(to_json({"round": best, **metrics}, indent=1))
     policy.accelerator.wait_for_everyone()
     return folder

@@ -27,6 +27,7 @@ from caig.models.protocols import BackgroundModel
 from caig.pipeline import as_seen, lay_out, read_cutout
 from caig.recipes.pcpo import Config as Training
 from caig.recipes.pcpo import Models, optimise
+from caig.recipes.pcpo_update import MEASURED
 from caig.seeding import seed_for
 from caig.shop.shoppers import Ad, World
 from caig.shop.simulate import simulate, uniform
@@ -202,8 +203,7 @@ class Gallery:
 
     def kl(self, model: str) -> float:
         """Nats a description between the tuned model and its reference, as its best round measured it."""
-        rounds = [json.loads(path.read_text())["metrics"] for path in Path(model).parent.glob("rounds/*/watch.json")]
-        return max(rounds, key=lambda metrics: metrics["guard"])["kl"]
+        return json.loads((Path(model) / MEASURED).read_text())["kl"]
 
     def _true(self, world: int, products: Sequence[Product], texts: Sequence[Sequence[str]], purpose: str) -> Floats:
         ads = [self._ads(product, tuple(own), purpose) for product, own in zip(products, texts, strict=True)]
