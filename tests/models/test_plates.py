@@ -13,7 +13,7 @@ from PIL import Image
 from caig.data.vocabulary import vocabulary
 from caig.errors import InputError
 from caig.imaging.edges import product_edges
-from caig.models.plates import NEAR, PLATES, PlateBank, calmed, fit_plate, join_plates, warp
+from caig.models.plates import NEAR, PLATES, PlateBank, at_odds, calmed, fit_plate, join_plates, warp
 from caig.types import Box, Canvas, Description
 from tests.archives import webp, write_tar
 
@@ -104,6 +104,55 @@ def test_plates_that_fit_alike_take_turns_by_seed(tmp_path: Path) -> None:
     colours = [tuple(lay(bank, "kitchen", seed)[0, 0]) for seed in range(12)]
     assert set(colours) == {(250, 0, 0), (0, 0, 250)}
     assert colours == [tuple(lay(bank, "kitchen", seed)[0, 0]) for seed in range(12)]
+
+
+def with_neck(left: int, right: int) -> bytes:
+    """A plate with a bar in the product's colour behind where a product would stand, from `left` to `right`."""
+    pixels = np.full((96, 96, 3), (250, 0, 0), np.uint8)
+    pixels[5:60, left:right] = 200
+    return webp(pixels)
+
+
+def test_what_would_extend_the_product_comes_last(tmp_path: Path) -> None:
+    kitchen = {"setting": "kitchen", **FACTORS}
+    bank = PlateBank.read(write_bank(tmp_path, [(kitchen, (250, 0, 0)), (kitchen, (0, 0, 250))]))
+    assert bank is not None
+    bank.plates[0] = replace(bank.plates[0], encoded=with_neck(40, 56))
+    assert at_odds(bank.plates[0].pixels(), canvas_of()) > 0 == at_odds(bank.plates[1].pixels(), canvas_of())
+    assert all(tuple(lay(bank, "kitchen", seed)[90, 0]) == (0, 0, 250) for seed in range(12))
+    alone = PlateBank(bank.plates[:1])
+    assert tuple(lay(alone, "kitchen")[90, 0]) == (250, 0, 0), "nothing else is there: it is laid all the same"
+
+
+def test_a_plate_that_fits_less_well_stands_in_but_not_one_of_another_place(tmp_path: Path) -> None:
+    kitchen = {"setting": "kitchen", **FACTORS}
+    beach = {"setting": "beach", **FACTORS, "floor": "sand", "backdrop": "sea", "props": "shells"}
+    rows = [(kitchen, (250, 0, 0)), ({**kitchen, "lighting": "golden"}, (0, 250, 0)), (beach, (0, 0, 250))]
+    bank = PlateBank.read(write_bank(tmp_path, rows))
+    assert bank is not None
+    text = "sunny kitchen worktop, soft morning light"
+    assert tuple(lay(bank, text)[90, 0]) == (250, 0, 0)
+    bank.plates[0] = replace(bank.plates[0], encoded=with_neck(40, 56))
+    assert tuple(lay(bank, text)[90, 0]) == (0, 250, 0)
+    bank.plates[1] = replace(bank.plates[1], encoded=with_neck(40, 56))
+    assert tuple(lay(bank, text)[90, 0]) == (250, 0, 0), "rather than the beach"
+
+
+def test_the_mirror_image_is_tried_and_the_least_broken_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = PlateBank.read(write_bank(tmp_path, [({"setting": "kitchen", **FACTORS}, (0, 0, 0))]))
+    assert bank is not None
+    ramp = np.linspace(0, 255, 96).astype(np.uint8)[None, :, None].repeat(96, 0).repeat(3, 2)
+    bank.plates[0] = replace(bank.plates[0], encoded=webp(ramp))
+    tried: list[np.ndarray] = []
+
+    def odds(ground: np.ndarray, canvas: Canvas) -> float:
+        tried.append(ground)
+        return 3.0 - len(tried)
+
+    monkeypatch.setattr("caig.models.plates.at_odds", odds)
+    laid = lay(bank, "kitchen")
+    assert len(tried) == 2 and laid is tried[1], "the second is broken by less"
+    assert np.abs(tried[0][:, ::-1].astype(int) - tried[1]).mean() < 3
 
 
 def test_two_seeds_frame_the_only_plate_that_fits_differently(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ from caig.data.scenes import decode, read_groups, write_archive
 from caig.data.vocabulary import blur_of, vocabulary
 from caig.errors import InputError
 from caig.imaging.canvas import product_box
+from caig.imaging.promises import MOST
+from caig.imaging.silhouette import extension
+from caig.imaging.standing import surface_end
 from caig.types import Box, Canvas, Description, Pixels, Size
 
 PLATES = "plates.tar"
@@ -37,6 +41,8 @@ FILES = frozenset({"json", "stand.json", "image.webp"})
 WEIGHTS = {"setting": 10.0, "lighting": 7.0, "floor": 1.0, "backdrop": 1.0, "props": 1.0, "blur": 0.5, "caption": 1.0}
 MISFIT = 0.15  # what a plate loses by standing badly, beside a text match of 0 to 1
 NEAR = 0.05  # plates this close to the best one take turns by seed
+FAR = 0.35  # and those this close may stand in for one before which the product can't be shown
+TRIES = 12  # plates and mirror images, at most, until one is sound
 MOST_ZOOM = 1.6  # a plate is enlarged by at most this beyond what covers the canvas
 FRAMING = 0.15  # a seed shows a plate up to this much larger, so that two seeds of one description differ
 CALM = 0.2  # deviation of the blur where copy will stand, over that space's shorter side
@@ -93,22 +99,28 @@ class PlateBank:
     def lay(self, description: Description, canvas: Canvas, *, seed: int) -> Pixels:
         """u8[H, W, 3] of the canvas's size: the plate that fits description and product, its stand below the product.
 
-        Plates that fit about as well take turns by seed, or, where copy will stand, the calmest of them there is taken
-        and calmed. What the negative text names counts against a plate.
+        Plates that fit about as well take turns by seed. Where one would break what an ad promises around the product,
+        its mirror image is tried, then the next best plates. Where copy will stand, the calmest of those that fit as
+        well is taken there, and calmed. What the negative text names counts against a plate.
         """
         height, width = canvas.product.shape
         rng = np.random.default_rng(seed)
         mirrored, zoom = bool(rng.integers(2)), 1 + FRAMING * float(rng.random())
         box = product_box(canvas.product)
-        fits = [fit_plate(plate.size, plate.stand, box, (width, height), mirrored, zoom) for plate in self.plates]
-        worth = self.match(description.text) - MISFIT * np.array([fit.misfit for fit in fits])
+        ways = [
+            [fit_plate(plate.size, plate.stand, box, (width, height), way, zoom) for plate in self.plates]
+            for way in (mirrored, not mirrored)
+        ]
+        worth = self.match(description.text) - MISFIT * np.array([fit.misfit for fit in ways[0]])
         if description.negative:
             worth -= self.match(description.negative)
         near = rng.permutation(np.flatnonzero(worth >= worth.max() - NEAR))
-        laid = (warp(self.plates[k].pixels(), fits[k], (width, height)) for k in near)
-        return (
-            next(laid) if canvas.clear is None else min((calmed(p, canvas.clear) for p in laid), key=itemgetter(0))[1]
-        )
+        rest = [k for k in np.argsort(-worth, kind="stable") if worth.max() - NEAR > worth[k] >= worth.max() - FAR]
+        order = [(fits, k) for plates in (near, rest) for fits in ways for k in plates]
+        laid = (warp(self.plates[k].pixels(), fits[k], (width, height)) for fits, k in order)
+        if canvas.clear is None:
+            return first_sound(islice(laid, TRIES), canvas)
+        return min((calmed(p, canvas.clear) for p in islice(laid, len(near))), key=itemgetter(0))[1]
 
     def match(self, text: str) -> NDArray[np.float64]:
         """f64[N], 0 to 1: how far each plate is what `text` says, phrase by phrase, the setting counting most.
@@ -146,6 +158,27 @@ class PlateBank:
             "weight": np.array([WEIGHTS[factor] for factor, _ in groups]),
         }
         return words, vectors, table, np.array(kinds)
+
+
+def first_sound(grounds: Iterable[Pixels], canvas: Canvas) -> Pixels:
+    """The first of `grounds` u8[H, W, 3] before which the product keeps its promises, or else the one that breaks them
+    by least: a ball behind a bottle's neck, or a table's end above its base, stays whatever is painted from it."""
+    best, least = None, np.inf
+    for ground in grounds:
+        if (odds := at_odds(ground, canvas)) < least:
+            best, least = ground, odds
+        if not least:
+            break
+    assert best is not None
+    return best
+
+
+def at_odds(ground: Pixels, canvas: Canvas) -> float:
+    """By how much of their limits the product before `ground` is extended and hangs before what lies behind; 0: both
+    promises are kept."""
+    ad = np.where(canvas.product[..., None] > 0.5, canvas.image, ground)
+    found = {"extension": extension(ad, canvas.product), "overhang": surface_end(ad, canvas.product) or 0.0}
+    return sum(max(0.0, value / MOST[name] - 1) for name, value in found.items())
 
 
 def join_plates(folder: Path, path: Path) -> int:
