@@ -84,10 +84,10 @@ def tune(base: Path, out: Path, shelf: Path) -> None:
 
     plain = pcpo_update.export
 
-    def export(policy: Any, best: int) -> Path:
+    def export(policy: Any, best: int, metrics: Any) -> Path:
         mine = gathered(pcpo_update.adapter_weights(policy.model), policy.accelerator)
         torch.save(mine, out.parent / f"{out.name}-{policy.accelerator.process_index}.pt")
-        return plain(policy, best)
+        return plain(policy, best, metrics)
 
     pcpo_update.export, torch.optim.AdamW = export, partial(AdamW, eps=1e-2)  # type: ignore[misc]
     try:
