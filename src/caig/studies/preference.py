@@ -11,8 +11,8 @@ chosen on a validation world. Measured on products that no training saw, in worl
                true CTR on one painting seed and scored on another, so that luck does not count
     and match rate, entropy of settings within a category, distinct-2 of the single samples, KL per description
 
-A run of 96 products x 8 candidates x 3 rounds takes about 6 minutes on a core, measuring it 2, a world's headroom 8 at
-first. The default grid of 1 validation world and 6 others, 3 learning rates and 4 trained rows is 36 runs of 3,072
+A run of 96 products x 8 candidates x 3 rounds takes 6 to 9 minutes on a core, measuring it 2, headroom 8 in the first
+world. The default grid of 1 validation world and 6 others, 3 learning rates and 4 trained rows is 36 runs of 3,072
 pictures: about 8 hours on 2 cores. The reward model is no network: a conditional logit on the shop's own picture
 statistics and categories, learned from the clicks of one log of rendered scenes per world; the guard is another, from
 the other half of the training products. So the rows say what the optimiser makes of a good judge; the embedded reward
