@@ -18,6 +18,7 @@ from caig.online.allocation import Rules
 from caig.online.campaigns import Campaign
 from caig.online.ledger import Event, Ledger
 from caig.online.schema import open_database
+from caig.online.tokens import Decision
 from caig.pipeline import AdPipeline
 from caig.recipes.learn import Config
 from caig.seeding import seed_for
@@ -88,15 +89,20 @@ def visit(folder: Path, shoppers: int, *, at: int = 1_767_268_800_000, bot: bool
         rows = {row["id"]: row for row in store.ranked(engine, campaign.product_id)}
         rng, events = np.random.default_rng(seed_for("visit", campaign.id, at)), []
         for k in range(shoppers):
-            with pytest.MonkeyPatch.context() as patch:  # an impression's id decides what is shown
-                patch.setattr("caig.online.campaigns.uuid.uuid4", lambda: uuid.UUID(bytes=rng.bytes(16)))  # noqa: B023
-                decision = allocation.decide(at + k)
+            decision = decide_alike(allocation, at + k, rng)
             events.append(Event(kind="impression", at=at + k, decision=decision, bot=bot))
             with Image.open(files.path(rows[decision.creative_id]["file"])) as picture:
                 bright = float(np.asarray(picture.convert("L")).mean()) / 255
             if rng.random() < 0.6 * bright**2:
                 events.append(Event(kind="click", at=at + k + 500, decision=decision))
         Ledger(engine).record(events)
+
+
+def decide_alike(allocation: campaigns.Allocation, at: int, rng: np.random.Generator) -> Decision:
+    """A decision for an impression whose id, which decides what is shown, comes from `rng`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("caig.online.campaigns.uuid.uuid4", lambda: uuid.UUID(bytes=rng.bytes(16)))
+        return allocation.decide(at)
 
 
 def toy(folder: Path, models: Path, out: Path, **fields: object) -> Config:

@@ -295,7 +295,7 @@ from pathlib import Path
 from caig.recipes.pcpo import optimise
 from caig.recipes import pcpo_update
 from tests.project import ROOT
-from tests.recipes.pcpo_toys import TEXTS, Judge, models, toy, write_shelf
+from tests.recipes.pcpo_toys import Judge, models, toy, write_shelf
 
 pcpo_update.CHECKPOINT_EVERY = 1
 base, shelf, out = map(Path, sys.argv[1:])

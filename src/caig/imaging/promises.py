@@ -29,10 +29,19 @@ PAINTED = ("halo", "extension", "box", "contact", "overhang", "unrest")  # what 
 
 def excess(fidelity: Fidelity) -> dict[str, float]:
     """Broken measure -> how far beyond its limit, as a share of the limit; empty when every promise is kept."""
-    over = {name: _value(fidelity, name, limit) / limit - 1 for name, limit in MOST.items()}
-    over |= {name: 1 - _value(fidelity, name, limit) / limit for name, limit in LEAST.items()}
+    over = {name: beyond(name, getattr(fidelity, name)) for name in (*MOST, *LEAST)}
     over["core_exact"] = 0.0 if fidelity.core_exact else 1.0
     return {name: share for name, share in over.items() if share > 0}
+
+
+def beyond(name: str, value: float | None) -> float:
+    """How far `value` of the measure called `name` lies beyond its limit, as a share of the limit; 0 within it.
+
+    A measure that could not be taken (no surface's end seen, no space kept clear) breaks nothing.
+    """
+    if value is None:
+        return 0.0
+    return max(0.0, float(value) / MOST[name] - 1 if name in MOST else 1 - float(value) / LEAST[name])
 
 
 def broken(fidelity: Fidelity) -> tuple[str, ...]:
@@ -50,9 +59,3 @@ def badness(fidelity: Fidelity) -> tuple[int, float]:
     """Sorts the ads of one product: fewer broken promises first, then less excess."""
     found = excess(fidelity)
     return len(broken(fidelity)), sum(found.values())
-
-
-def _value(fidelity: Fidelity, name: str, unknown: float) -> float:
-    """A measure that could not be taken (no surface's end seen, no space kept clear) breaks nothing."""
-    value = getattr(fidelity, name)
-    return unknown if value is None else float(value)

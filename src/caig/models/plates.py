@@ -30,7 +30,7 @@ from caig.data.scenes import decode, read_groups, write_archive
 from caig.data.vocabulary import blur_of, vocabulary
 from caig.errors import InputError
 from caig.imaging.canvas import product_box
-from caig.imaging.promises import MOST
+from caig.imaging.promises import beyond
 from caig.imaging.silhouette import extension
 from caig.imaging.standing import surface_end
 from caig.types import Box, Canvas, Description, Pixels, Size
@@ -103,21 +103,23 @@ class PlateBank:
         its mirror image is tried, then the next best plates. Where copy will stand, the calmest of those that fit as
         well is taken there, and calmed. What the negative text names counts against a plate.
         """
-        height, width = canvas.product.shape
+        size = canvas.product.shape[1], canvas.product.shape[0]
         rng = np.random.default_rng(seed)
         mirrored, zoom = bool(rng.integers(2)), 1 + FRAMING * float(rng.random())
         box = product_box(canvas.product)
-        ways = [
-            [fit_plate(plate.size, plate.stand, box, (width, height), way, zoom) for plate in self.plates]
-            for way in (mirrored, not mirrored)
-        ]
-        worth = self.match(description.text) - MISFIT * np.array([fit.misfit for fit in ways[0]])
+
+        def fit(plate: Plate, way: bool) -> Fit:
+            return fit_plate(plate.size, plate.stand, box, size, way, zoom)
+
+        misfits = np.array([fit(plate, mirrored).misfit for plate in self.plates])
+        worth = self.match(description.text) - MISFIT * misfits
         if description.negative:
             worth -= self.match(description.negative)
-        near = rng.permutation(np.flatnonzero(worth >= worth.max() - NEAR))
-        rest = [k for k in np.argsort(-worth, kind="stable") if worth.max() - NEAR > worth[k] >= worth.max() - FAR]
-        order = [(fits, k) for plates in (near, rest) for fits in ways for k in plates]
-        laid = (warp(self.plates[k].pixels(), fits[k], (width, height)) for fits, k in order)
+        best = worth.max()
+        near = rng.permutation(np.flatnonzero(worth >= best - NEAR))
+        rest = [k for k in np.argsort(-worth, kind="stable") if best - NEAR > worth[k] >= best - FAR]
+        order = [(self.plates[k], way) for some in (near, rest) for way in (mirrored, not mirrored) for k in some]
+        laid = (warp(plate.pixels(), fit(plate, way), size) for plate, way in order)
         if canvas.clear is None:
             return first_sound(islice(laid, TRIES), canvas)
         return min((calmed(p, canvas.clear) for p in islice(laid, len(near))), key=itemgetter(0))[1]
@@ -177,8 +179,8 @@ def at_odds(ground: Pixels, canvas: Canvas) -> float:
     """By how much of their limits the product before `ground` is extended and hangs before what lies behind; 0: both
     promises are kept."""
     ad = np.where(canvas.product[..., None] > 0.5, canvas.image, ground)
-    found = {"extension": extension(ad, canvas.product), "overhang": surface_end(ad, canvas.product) or 0.0}
-    return sum(max(0.0, value / MOST[name] - 1) for name, value in found.items())
+    extended, hangs = extension(ad, canvas.product), surface_end(ad, canvas.product)
+    return beyond("extension", extended) + beyond("overhang", hangs)
 
 
 def join_plates(folder: Path, path: Path) -> int:

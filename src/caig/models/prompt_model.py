@@ -54,8 +54,9 @@ class PromptModel:
         Raises InputError for n < 1 and ImageError for a photo that was not read yet.
         """
         read = self._read(product, write_request(product, n, seed=seed))
-        how = {"seed": seed, "author": self.name, "differ": differ}
-        return describe_distinct(lambda seeds: self._continue(read, seeds), product, n, **how)
+        return describe_distinct(
+            lambda seeds: self._continue(read, seeds), product, n, seed=seed, author=self.name, differ=differ
+        )
 
     def _read(self, product: Product, request: str) -> Prefill:
         """One forward pass over photo and words."""

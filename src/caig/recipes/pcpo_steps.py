@@ -123,18 +123,23 @@ class Studio:
         return Shown(id=id, product=product, image=self.read(id), mask=canvas.product)
 
 
-def describe(products: Sequence[Product], policy: Policy, count: int, r: int | str) -> dict[str, list[str]]:
-    """`count` descriptions of each product by the model as it is now: different ones, or, where products are watched,
-    what it prefers."""
-    how = {"seed": seed_for(policy.config.seed, "describe", r), "differ": r != WATCH}
-    found = ((product.id, policy.writer.describe(as_seen(product), count, **how)) for product in products)
-    return {id: [one.text for one in texts] for id, texts in found}
+def describe(
+    products: Sequence[Product], policy: Policy, count: int, r: int | str, differ: bool = True
+) -> dict[str, list[str]]:
+    """`count` descriptions of each product by the model as it is now, different ones or what it prefers."""
+    seed = seed_for(policy.config.seed, "describe", r)
+    return {
+        product.id: [one.text for one in policy.writer.describe(as_seen(product), count, seed=seed, differ=differ)]
+        for product in products
+    }
 
 
-def write(store: Store, name: str, products: Sequence[Product], policy: Policy, count: int, r: int | str) -> ByProduct:
+def write(
+    store: Store, name: str, products: Sequence[Product], policy: Policy, count: int, r: int | str, differ: bool = True
+) -> ByProduct:
     """`describe`, stored: each process its share of the products, or, as a sharded model needs, all of them at once."""
     make = store.by_all if is_sharded() else store.shared
-    return make(name, describe, products, policy, count, r)
+    return make(name, describe, products, policy, count, r, differ)
 
 
 def setting_share(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
@@ -155,14 +160,15 @@ def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str,
     Where the share is less, light, palette and what suits this very product count for more. It is a dearer KL on the
     setting than on the rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
     """
+    named = {id: [setting_of(text) for text in drafts[id]] for id in utilities}
     gaps: dict[str | None, list[float]] = {}
     for id, own in utilities.items():
-        for text, u in zip(drafts[id], own, strict=True):
-            gaps.setdefault(setting_of(text), []).append(u - float(np.mean(own)))
+        middle = float(np.mean(own))
+        for setting, u in zip(named[id], own, strict=True):
+            gaps.setdefault(setting, []).append(u - middle)
     worth = {setting: (1 - share) * float(np.mean(found)) for setting, found in gaps.items()}
     return {
-        id: [u - worth[setting_of(text)] for text, u in zip(drafts[id], own, strict=True)]
-        for id, own in utilities.items()
+        id: [u - worth[setting] for setting, u in zip(named[id], own, strict=True)] for id, own in utilities.items()
     }
 
 
@@ -176,7 +182,7 @@ class Watched:
 
 def watch(store: Store, r: int, policy: Policy, studio: Studio, products: Sequence[Product]) -> Watched:
     """Write, paint and judge the watched products' ads; the seeds are those of every other round."""
-    drafts = write(store, f"rounds/{r}/watch-drafts", products, policy, WATCHED_ADS, WATCH)
+    drafts = write(store, f"rounds/{r}/watch-drafts", products, policy, WATCHED_ADS, WATCH, differ=False)
     pictures = store.shared(f"rounds/{r}/watch-pictures", studio.paint, products, drafts, WATCH)
     measured = store.by_all if is_sharded() else store.by_one
     found = measured(f"rounds/{r}/watch", _measure, policy, studio, products, drafts, pictures)

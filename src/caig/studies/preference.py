@@ -43,17 +43,18 @@ if TYPE_CHECKING:
 
 ADS = 4
 ROWS: Mapping[str, Mapping[str, Any]] = {
-    "DPO only": {"product_weight": 0.0, "anchor": 0.0},
+    "DPO only": {"product_weight": 0.0, "anchor": 0.0, "min_entropy": 0.0},
     "PCPO as published": {
         "candidates": 2,
         "labels": "hard",
         "beta": 0.5,
         "product_weight": 1.0,
         "anchor": 0.0,
+        "min_entropy": 0.0,
         "epochs": 1,
     },
-    "ours": {"min_entropy": 0.8},
-    "ours with strangers": {"min_entropy": 0.8, "negative": "stranger"},
+    "ours": {},
+    "ours with strangers": {"negative": "stranger"},
 }
 """Row -> what its training changes."""
 Floats = NDArray[np.float64]
@@ -119,7 +120,7 @@ def training(config: Config, row: str, world: int, lr: float) -> Training:
     from caig.recipes.pcpo import Config as Training
 
     out = config.out / f"runs/{world}/{row.replace(' ', '-')}-{lr:g}"
-    free = {"max_kl": 1e9, "min_entropy": 0.0, "min_distinct": 0.0, "max_match_drop": 1.0, "max_guard_drop": 1e9}
+    free = {"max_kl": 1e9, "min_distinct": 0.0, "max_match_drop": 1.0, "max_guard_drop": 1e9}
     base = Training(
         catalog=config.scenes,
         out=out,
