@@ -11,12 +11,10 @@ import torch
 from caig.models.mllm import BackboneSize
 from caig.recipes import reward
 from caig.recipes.reward import Config, samples, tower
-from caig.recipes.reward.tower import CELLS, CHANNELS, MASK_CELLS, regions_of, targets
+from caig.recipes.reward.tower import CELLS, CHANNELS, MASK_CELLS, MEASURES, regions_of, targets
 
 DATA = Path(__file__).parents[1] / "data"
-TINY = BackboneSize(
-    tower="levit", image=64, patch=32, vision_width=32, vision_layers=1, width=32, layers=1, vocabulary=300
-)
+TINY = BackboneSize(image=64, patch=32, vision_width=32, vision_layers=1, width=32, layers=1, vocabulary=300)
 
 
 def test_a_flat_picture_has_its_colour_and_no_detail():
@@ -37,9 +35,17 @@ def test_product_and_background_are_summed_up_apart():
     mask[..., :32] = 1
     *_, whole = targets(mask.expand(1, 3, 64, 64), mask, grid=2)
     assert whole[0, 0].item() == pytest.approx((1 - 0.5) / 0.25, abs=0.01)
-    near, rest, rim = (whole[0, k * CHANNELS].item() for k in (1, 2, 3))
+    near, rest, rim = (whole[0, k * MEASURES].item() for k in (1, 2, 3))
     assert [near, rest, rim] == pytest.approx([(0 - 0.5) / 0.25] * 3, abs=0.01)
     assert whole[0, -1].item() == pytest.approx(np.log(0.5) + 2.3, abs=0.01)
+
+
+def test_a_region_half_black_half_white_deviates_by_half():
+    picture = torch.zeros(1, 3, 64, 64)
+    picture[..., :32] = 1
+    *_, whole = targets(picture, torch.ones(1, 1, 64, 64), grid=2)
+    spread = whole[0, CHANNELS:MEASURES].tolist()  # of the product: light, then two colours, which black and white lack
+    assert spread == pytest.approx([(0.5 - 0.14) / 0.08, (0.001 - 0.05) / 0.05, (0.001 - 0.05) / 0.05], abs=0.01)
 
 
 def test_regions_by_hand():

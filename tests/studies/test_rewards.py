@@ -21,9 +21,7 @@ from caig.studies.rewards import Config, Shelf, accuracy, has_held_out_noun, mea
 from caig.types import Estimate
 from tests.archives import webp, write_tar
 
-TINY = BackboneSize(
-    tower="levit", image=64, patch=32, vision_width=32, vision_layers=1, width=32, layers=1, vocabulary=300
-)
+TINY = BackboneSize(image=64, patch=32, vision_width=32, vision_layers=1, width=32, layers=1, vocabulary=300)
 PRODUCTS, EACH = 24, 3
 
 
@@ -121,6 +119,14 @@ def test_other_shops_count_what_their_shoppers_like(scenes: Path, tmp_path: Path
         assert table["creative_id"].to_list() == [ad.id for ad in shelf.ads]
         truth, seen = World(seed).ctr(shelf.ads), table["clicks"].to_numpy() / table["impressions"].to_numpy()
         assert seen == pytest.approx(truth, rel=0.05) and seen != pytest.approx(shelf.world.ctr(shelf.ads), rel=0.05)
+
+
+def test_systems_choose_among_the_rates_and_heads_alone_have_their_own(scenes: Path, tmp_path: Path, monkeypatch):
+    shelf, rates = shelf_of(toy(scenes, tmp_path, lrs=(1e-4, 5e-4))), []
+    right = shelf.world.ctr(shelf.ads)
+    monkeypatch.setattr(rewards, "_train", lambda *about: rates.append(about[-1]) or right * (about[-1] - 2e-4))
+    assert rewards.trained(shelf, "ours")[1] == 5e-4 and rates == [1e-4, 5e-4]
+    assert rewards.trained(shelf, "ours, heads alone")[1] == 1e-2 and rates[2:] == [1e-2]
 
 
 def test_statistics_and_cnn_learn_the_training_products(scenes: Path, tmp_path: Path):

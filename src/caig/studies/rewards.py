@@ -63,6 +63,7 @@ ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
         "point_weight": 0.5,
         "both_orders": False,
     },
+    "ours, heads alone": {"tune": "heads", "head_lr": 1e-2, "products": 16},
     "ours, whole network": {"tune": "full"},
     "ours, 1,000 impressions": {"impressions": 1000},
     "ours, held-out nouns": {"nouns": True},
@@ -229,12 +230,14 @@ def fill(shelf: Shelf, system: str) -> dict[str, Any]:
 
 
 def trained(shelf: Shelf, system: str) -> tuple[Floats, float]:
-    """(utilities f64[N], learning rate) of the reward recipe with `system`'s settings, best of `lrs` on validation."""
+    """(utilities f64[N], learning rate) of the reward recipe with `system`'s settings, best of `lrs` on validation;
+    heads alone have a rate of their own."""
     fields = dict(ABLATIONS[system])
     clicks = shelf.log(fields.pop("impressions", shelf.config.impressions))
     if fields.pop("nouns", False):
         clicks = without_held_out_nouns(shelf, clicks)
-    found = {lr: _train(shelf, system, clicks, fields, lr) for lr in shelf.config.lrs}
+    rates = [fields["head_lr"]] if fields.get("tune") == "heads" else shelf.config.lrs
+    found = {lr: _train(shelf, system, clicks, fields, lr) for lr in rates}
     best = max(found, key=lambda lr: accuracy(shelf, found[lr], "validation"))
     return found[best], best
 

@@ -1,12 +1,10 @@
 """A fresh small multimodal language model: a LLaVA like the published backbone (CLIP tower, two-layer projector, Llama)
-with small sizes and its own byte-level BPE. A LeViT tower (Graham et al. 2021) in place of CLIP's starts with four
-convolutions, so that edges and sharpness survive, and learns from few pictures."""
+with small sizes and its own byte-level BPE."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
@@ -15,7 +13,6 @@ from tokenizers.trainers import BpeTrainer
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
-    LevitConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -39,10 +36,9 @@ CHAT_TEMPLATE = (
 class BackboneSize:
     """Sizes of a small LLaVA; the defaults hold 6.1 M parameters, 12.3 MB as fp16."""
 
-    tower: Literal["clip", "levit"] = "clip"
     image: int = 128
     patch: int = 16
-    """Pixels of a token's side; of a LeViT's, 32."""
+    """Pixels of a token's side."""
     vision_width: int = 192
     vision_layers: int = 4
     width: int = 256
@@ -89,8 +85,8 @@ def _processor(tokenizer: PreTrainedTokenizerFast, size: BackboneSize) -> LlavaP
         image_processor=images,
         tokenizer=tokenizer,
         patch_size=size.patch,
-        vision_feature_select_strategy="default" if size.tower == "clip" else "full",
-        num_additional_image_tokens=int(size.tower == "clip"),
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
         chat_template=CHAT_TEMPLATE,
     )
 
@@ -104,21 +100,6 @@ def _clip(size: BackboneSize) -> CLIPVisionConfig:
         num_hidden_layers=size.vision_layers,
         num_attention_heads=max(1, size.vision_width // 64),
         projection_dim=size.vision_width,
-    )
-
-
-def _levit(size: BackboneSize) -> LevitConfig:
-    """Convolutions down to 16 pixels a token, attention, then one more halving: 32 pixels a token."""
-    heads = max(1, size.vision_width // 32)
-    return LevitConfig(
-        image_size=size.image,
-        hidden_sizes=[size.vision_width // 2, size.vision_width],
-        depths=[size.vision_layers],
-        num_attention_heads=[heads, 2 * heads],
-        key_dim=[16, 16],
-        mlp_ratio=[2],
-        attention_ratio=[2],
-        hidden_size=size.vision_width,  # LLaVA asks for it
     )
 
 
@@ -139,11 +120,11 @@ def _config(size: BackboneSize, vocabulary: int) -> LlavaConfig:
     )
     # The tower's last layer is used (-1): at this size none is to spare.
     return LlavaConfig(
-        vision_config=_clip(size) if size.tower == "clip" else _levit(size),
+        vision_config=_clip(size),
         text_config=text,
         image_token_index=IMAGE,
         image_seq_length=(size.image // size.patch) ** 2,
         vision_feature_layer=-1,
-        vision_feature_select_strategy="default" if size.tower == "clip" else "full",
+        vision_feature_select_strategy="default",
         tie_word_embeddings=True,
     )

@@ -40,13 +40,16 @@ if TYPE_CHECKING:
 
 MASK_CELLS, CELLS = 8, 2  # a side, of a token: for where the product is, and for colour and detail
 CHANNELS = 5  # light, red-green, yellow-blue, fine detail, coarse detail
+COLOURS = 3  # the first of them
+MEASURES = CHANNELS + COLOURS  # of a region: the deviations of light and colours too
 OUTPUTS = MASK_CELLS**2 + CHANNELS * CELLS**2
 MASK_WEIGHT = 3.0
-LR, BATCH = 2e-3, 16
+LR, BATCH = 1.5e-3, 32
 REGIONS, RIM = 4, 12  # a twelfth of the side is near the product, or near the rim
 TYPICAL_SIZE = 2.3  # minus the log of the share of a picture that its product covers
-# Mean and deviation of each channel over rendered scenes, in round numbers.
+# Mean and deviation over rendered scenes, in round numbers: of each channel, and of the deviations in a region.
 CENTRE, SCALE = torch.tensor([0.5, 0, 0, -8, -6]), torch.tensor([0.25, 0.15, 0.15, 2, 2])
+SPREAD_CENTRE, SPREAD_SCALE = torch.tensor([0.14, 0.05, 0.05]), torch.tensor([0.08, 0.05, 0.05])
 LIGHT = torch.tensor([0.299, 0.587, 0.114])
 BINOMIAL = torch.tensor([1.0, 4, 6, 4, 1]) / 16  # Burt and Adelson 1983, "The Laplacian pyramid"
 
@@ -63,7 +66,7 @@ class Views:
 def train_tower(config: Config, network: RewardNetwork, processor: Any, side: int) -> None:
     """Train the whole backbone for `config.tower_steps`; goes on where it was cut.
 
-    A LeViT normalises over the batch, so its batch cannot be shared: of several processes each trains the whole.
+    Of several processes each trains the whole.
     """
     accelerator, path = join_processes(config.device, shards=True), config.out / "tower.pt"
     log = Log(config.out / "tower.jsonl", silent=not accelerator.is_main_process)
@@ -98,7 +101,7 @@ def learner(config: Config, network: RewardNetwork) -> nn.ModuleDict:
     width = width_of(network.backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "description"))
-        heads = {"cells": nn.Linear(width, OUTPUTS), "whole": nn.Linear(width, REGIONS * CHANNELS + 1)}
+        heads = {"cells": nn.Linear(width, OUTPUTS), "whole": nn.Linear(width, REGIONS * MEASURES + 1)}
     return nn.ModuleDict({"core": core(network.backbone), **heads}).to(network.backbone.device)
 
 
@@ -135,8 +138,8 @@ def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor,
     Returns:
         the product's share of each small cell f32[B, grid^2, MASK_CELLS^2], 0 to 1; standardised means of light, of two
         opponent colours and log energies of two bands of the Laplacian pyramid f32[B, grid^2, CHANNELS * CELLS^2];
-        their means over each of `regions_of`, and the log of the product's share, f32[B, REGIONS * CHANNELS +
-        1].
+        the same of each of `regions_of`, with the deviations of light and colours there, and the log of the product's
+        share, f32[B, REGIONS * MEASURES + 1].
     """
     side = pictures.shape[-1]
     light = torch.einsum("bchw,c->bhw", pictures, LIGHT)[:, None]
@@ -146,19 +149,25 @@ def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor,
     half = F.avg_pool2d(low, 2)
     cell = side // (grid * CELLS)
     energy = [F.avg_pool2d((light - low) ** 2, cell), F.avg_pool2d((half - _blur(half)) ** 2, cell // 2)]
-    found = torch.cat([F.avg_pool2d(colours, cell), *(e.add(1e-5).log() for e in energy)], 1)
-    found = (found - CENTRE.view(1, -1, 1, 1)) / SCALE.view(1, -1, 1, 1)
+    found = torch.cat([F.avg_pool2d(colours, cell), *energy], 1)
     share = F.avg_pool2d(masks, side // (grid * MASK_CELLS))
     areas = F.avg_pool2d(regions_of(masks), cell) + 1e-4
-    regions = torch.einsum("brhw,bchw->brc", areas / areas.sum((2, 3), keepdim=True), found).flatten(1)
+    areas = areas / areas.sum((2, 3), keepdim=True)
+    means, squares = (
+        torch.einsum("brhw,bchw->brc", areas, x) for x in (found, F.avg_pool2d(colours**2, cell))
+    )
+    spread = (squares - means[..., :COLOURS] ** 2).clamp_min(0).add(1e-6).sqrt()
+    regions = torch.cat([_standard(means), (spread - SPREAD_CENTRE) / SPREAD_SCALE], 2).flatten(1)
     size = (masks.mean((1, 2, 3)) + 1e-3).log()[:, None] + TYPICAL_SIZE
-    return _by_token(share, grid), _by_token(found, grid), torch.cat([regions, size], 1)
+    cells = _standard(found.movedim(1, -1)).movedim(-1, 1)
+    return _by_token(share, grid), _by_token(cells, grid), torch.cat([regions, size], 1)
 
 
 def regions_of(masks: Tensor) -> Tensor:
     """f32[B, REGIONS, S, S] of f32[B, 1, S, S]: the product, its near surroundings, all else, the picture's rim."""
     width = masks.shape[-1] // RIM
-    near = F.max_pool2d(masks, 2 * width + 1, stride=1, padding=width)
+    near = F.max_pool2d(masks, (2 * width + 1, 1), stride=1, padding=(width, 0))
+    near = F.max_pool2d(near, (1, 2 * width + 1), stride=1, padding=(0, width))
     rim = torch.ones_like(masks)
     rim[..., width:-width, width:-width] = 0
     return torch.cat([masks, near - masks, 1 - near, rim * (1 - masks)], 1)
@@ -202,6 +211,12 @@ def _vary(picture: Pixels, mask: NDArray[np.uint8], rng: np.random.Generator) ->
     if rng.random() < 0.2:
         pixels = cv2.GaussianBlur(np.ascontiguousarray(pixels), (0, 0), rng.uniform(0.5, 2))
     return np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8)), np.ascontiguousarray(mask)
+
+
+def _standard(channels: Tensor) -> Tensor:
+    """f32[..., CHANNELS] of means, with energies as logs, around 0 with deviations of about 1."""
+    colours, energy = channels.split([COLOURS, CHANNELS - COLOURS], dim=-1)
+    return (torch.cat([colours, energy.add(1e-5).log()], -1) - CENTRE) / SCALE
 
 
 def _blur(plane: Tensor) -> Tensor:
