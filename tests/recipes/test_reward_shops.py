@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from caig.errors import CatalogError, InputError
+from caig.models.reward_model import width_of
 from caig.preference.losses import click_share_error
 from caig.recipes import reward
 from caig.recipes.reward import Config, samples, shops
@@ -48,21 +50,28 @@ def test_what_shops_counted_by_hand(data: Path, tmp_path: Path):
     assert train.clicks[own].tolist() == [[100, 9], [150, 0], [200, 0]]
 
 
-def test_the_loss_is_the_mean_over_shops(data: Path, tmp_path: Path):
+def test_the_losses_are_the_mean_over_shops_and_that_of_naming_the_category(data: Path, tmp_path: Path):
     settings = config(data, tmp_path)
     network, processor, side = reward.build(replace(settings, shops=None, members=2))
     shelf = shops.read_shelves(settings, sorted((data / "shops").iterdir()), side)["train"]
     one = replace(shelf, rows=shelf.rows[:1])
     network.eval()
-    found = shops.shop_loss(network, processor, one, replace(settings, attribute_dropout=0.0), seed=0)
+    naming = torch.nn.Linear(width_of(network.backbone), len(shops.categories_of(settings)))
+    torch.nn.init.zeros_(naming.weight)
+    with torch.no_grad():
+        naming.bias.copy_(torch.nn.functional.one_hot(one.category[0], len(naming.bias)) * 2.0)
+    about = replace(settings, attribute_dropout=0.0)
+    found, named = shops.shop_losses(network, naming, processor, one, about, seed=0)
     alike = click_share_error(torch.zeros(3), torch.tensor([1.0, 1.5, 2]), torch.ones(3), torch.zeros(3).long())
     print(f"required: about {alike / 2:.4f}, of utilities that hardly differ; measured: {found:.4f}")
     assert found.item() == pytest.approx(alike.item() / 2, rel=0.2), "the second shop has one picture: nothing to tell"
+    others = len(naming.bias) - 1
+    assert others > 0 and named.item() == pytest.approx(math.log(1 + others * math.exp(-2)))
 
 
 def test_a_resumed_leg_equals_an_uncut_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     uncut = reward.build(config(data, tmp_path / "uncut"))[0]
-    loss, cut = shops.shop_loss, [None] * 3 + [KeyboardInterrupt]  # a step, its validation, the next step, cut
+    loss, cut = shops.shop_losses, [None] * 3 + [KeyboardInterrupt]  # a step, its validation, the next step, cut
 
     def interrupted(*args):
         if error := (cut.pop(0) if cut else None):
@@ -70,10 +79,10 @@ def test_a_resumed_leg_equals_an_uncut_one(data: Path, tmp_path: Path, monkeypat
         return loss(*args)
 
     monkeypatch.setattr(shops, "VALIDATION_BATCHES", 1)
-    monkeypatch.setattr(shops, "shop_loss", interrupted)
+    monkeypatch.setattr(shops, "shop_losses", interrupted)
     with pytest.raises(KeyboardInterrupt):
         reward.build(config(data, tmp_path / "cut"))
-    monkeypatch.setattr(shops, "shop_loss", loss)
+    monkeypatch.setattr(shops, "shop_losses", loss)
     resumed = reward.build(config(data, tmp_path / "cut"))[0]
     one, other = uncut.state_dict(), resumed.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)

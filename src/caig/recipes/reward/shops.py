@@ -3,7 +3,8 @@
 One shop's clicks are few beside what a network could make of them. Many shops differ in what their shoppers like, far
 less in what of a picture they see at all. So the whole backbone learns from the logs of all of them at once, each shop
 with a `Utility` of its own over shared tastes (multi-task learning, Caruana 1997). A new shop then starts with what
-they usually like, knows how much they differ, and needs fewer clicks. Not in the paper, which has one shop.
+they usually like, knows how much they differ, and needs fewer clicks. Not in the paper, which has one shop. Tastes
+differ by category, and clicks are a slow way to learn to read: so the last token also learns to name the category.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from caig.artifacts import write_json_lines
 from caig.data.clicks import Rejection
@@ -24,7 +26,7 @@ from caig.data.comparisons import split
 from caig.data.scanning import table_files
 from caig.errors import CatalogError
 from caig.models.mllm import encode
-from caig.models.reward_model import RewardNetwork, Utility, width_of
+from caig.models.reward_model import RewardNetwork, Utility, category_key, width_of
 from caig.preference.losses import click_share_error
 from caig.recipes.processes import copy_first, join_processes
 from caig.recipes.reward.samples import perhaps_mirrored, read_part, read_titles, words
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 PRODUCTS, PICTURES = 6, 8  # of a step
 LR, VALIDATION_BATCHES = 1e-3, 8
+NAMING_WEIGHT = 0.1  # of the cross-entropy of the category
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +50,7 @@ class Shelf:
     pictures: list[Pixels]
     clicks: Tensor
     impressions: Tensor
+    category: Tensor  # i64[N], in the order of the categories' names
     rows: list[list[int]]  # of each product with two pictures or more
 
 
@@ -62,11 +66,17 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "shops"))
         network.heads["utility"] = Utility(width_of(network.backbone), len(logs)).to(network.backbone.device)
-    learning = [*network.backbone.parameters(), *network.heads.parameters()]  # utilities keep their scale, log_slope
+        naming = nn.Linear(width_of(network.backbone), len(categories_of(config))).to(network.backbone.device)
+    learning = [  # utilities keep their scale, log_slope
+        *network.backbone.parameters(),
+        *network.heads.parameters(),
+        *naming.parameters(),
+    ]
     optimizer = torch.optim.AdamW(learning, lr=LR, weight_decay=config.weight_decay)
     start = 0
     if state := load_checkpoint(path):
         network.load_state_dict(state["network"])
+        naming.load_state_dict(state["naming"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
     parts = read_shelves(config, logs, side) if start < config.shop_steps else {}
@@ -74,15 +84,16 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
         network.train()
         for group in optimizer.param_groups:
             group["lr"] = LR * cosine_with_warmup(step, config.shop_steps, config.warmup)
-        loss = shop_loss(network, processor, parts["train"], config, seed_for(config.seed, "shop", step))
+        loss, named = shop_losses(network, naming, processor, parts["train"], config, seed_for(config.seed, "shop", step))
         optimizer.zero_grad(set_to_none=True)
-        (config.point_weight * loss).backward()
+        (config.point_weight * loss + NAMING_WEIGHT * named).backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.shop_steps:
-            held_out = validation_loss(network, processor, parts["validation"], config)
-            log.write(step=step + 1, loss=loss.item(), validation_loss=held_out)
-            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+            held_out = validation_loss(network, naming, processor, parts["validation"], config)
+            log.write(step=step + 1, loss=loss.item(), naming_loss=named.item(), validation_loss=held_out)
+            state = {"network": network.state_dict(), "naming": naming.state_dict()}
+            state |= {"optimizer": optimizer.state_dict(), "step": step + 1}
             if accelerator.is_main_process:
                 save_checkpoint(path, state)
     copy_first(network, accelerator)
@@ -90,29 +101,41 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
     network.knows_tastes = True
 
 
-def shop_loss(network: RewardNetwork, processor: Any, shelf: Shelf, config: Config, seed: int) -> Tensor:
-    """Mean over shops of L_Point, `click_share_error`, on PICTURES of each of PRODUCTS; scalar."""
+def shop_losses(
+    network: RewardNetwork, naming: nn.Module, processor: Any, shelf: Shelf, config: Config, seed: int
+) -> tuple[Tensor, Tensor]:
+    """(mean over shops of L_Point, `click_share_error`; cross-entropy of the category by `naming`) on PICTURES of each
+    of PRODUCTS, scalars."""
     rng = Random(seed)
     drawn = [rng.sample(rows, min(PICTURES, len(rows))) for rows in rng.choices(shelf.rows, k=PRODUCTS)]
     texts = [text for rows in drawn for text in [words(shelf.products[rows[0]], config, rng)] * len(rows)]
     pictures = [perhaps_mirrored(shelf.pictures[row], rng) for rows in drawn for row in rows]
-    (utility,) = network(encode(processor, texts, pictures, network.backbone.device))
+    hidden = network.hidden(encode(processor, texts, pictures, network.backbone.device))
+    (utility,) = network.told(hidden)
     relative = utility * network.log_slope.exp()
     owner = torch.tensor([k for k, rows in enumerate(drawn) for _ in rows], device=relative.device)
     picked = [row for rows in drawn for row in rows]
     clicks, shown = (counts[picked].to(relative.device) for counts in (shelf.clicks, shelf.impressions))
     each = zip(relative.unbind(1), clicks.unbind(1), shown.unbind(1), strict=True)
-    return torch.stack([click_share_error(r, c, n, owner) for r, c, n in each]).mean()
+    loss = torch.stack([click_share_error(r, c, n, owner) for r, c, n in each]).mean()
+    return loss, F.cross_entropy(naming(hidden), shelf.category[picked].to(hidden.device))
 
 
 @torch.inference_mode()
-def validation_loss(network: RewardNetwork, processor: Any, shelf: Shelf, config: Config) -> float:
-    """`shop_loss` on the same batches of products that no leg trains on; 0 when there are none."""
+def validation_loss(network: RewardNetwork, naming: nn.Module, processor: Any, shelf: Shelf, config: Config) -> float:
+    """L_Point on the same batches of products that no leg trains on; 0 when there are none."""
     if not shelf.rows:
         return 0.0
     network.eval()
     seeds = [seed_for("shop validation", k) for k in range(VALIDATION_BATCHES)]
-    return float(np.mean([shop_loss(network, processor, shelf, config, seed).item() for seed in seeds]))
+    found = [shop_losses(network, naming, processor, shelf, config, seed)[0].item() for seed in seeds]
+    return float(np.mean(found))
+
+
+def categories_of(config: Config) -> list[str]:
+    """The catalogue's categories, in lower case and sorted."""
+    products = read_titles(config.data, config.catalog).values()
+    return sorted({category_key(product.category) for product in products})
 
 
 def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, Shelf]:
@@ -135,7 +158,9 @@ def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, S
         own = [(row, shop[key]) for row, key in enumerate(keys) if key in shop]
         rows = [row for row, _ in own]
         counts[:, rows, k] = np.array([(one.clicks, one.impressions) for _, one in own]).T
-    shelves = {part: _shelf(keys, counts, titles, pictures, part) for part in ("train", "validation")}
+    kinds = {name: k for k, name in enumerate(categories_of(config))}
+    category = np.array([kinds[category_key(titles[product].category)] for product, _ in keys])
+    shelves = {part: _shelf(keys, counts, category, titles, pictures, part) for part in ("train", "validation")}
     if not shelves["train"].rows:
         hint = "Name logs whose pictures lie in --data."
         expected, got = "a training product with two pictures that can be read", f"{len(pictures)} pictures in all"
@@ -143,7 +168,7 @@ def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, S
     return shelves
 
 
-def _shelf(keys: Sequence[tuple[str, str]], counts: Any, titles: Any, pictures: Any, part: str) -> Shelf:
+def _shelf(keys: Sequence[tuple[str, str]], counts: Any, category: Any, titles: Any, pictures: Any, part: str) -> Shelf:
     kept = [row for row, (product, _) in enumerate(keys) if split(product) == part]
     owners = [keys[row][0] for row in kept]
     groups: dict[str, list[int]] = {}
@@ -154,5 +179,6 @@ def _shelf(keys: Sequence[tuple[str, str]], counts: Any, titles: Any, pictures: 
         pictures=[pictures[keys[row][1]] for row in kept],
         clicks=torch.from_numpy(counts[0, kept]),
         impressions=torch.from_numpy(counts[1, kept]),
+        category=torch.from_numpy(category[kept]),
         rows=[rows for rows in groups.values() if len(rows) > 1],
     )
