@@ -12,7 +12,7 @@ import torch
 
 from caig.errors import InputError
 from caig.models.prompt_model import PromptModel
-from caig.recipes import pcpo_update
+from caig.recipes import pcpo_steps, pcpo_update
 from caig.recipes.pcpo import PRESETS, Config, optimise
 from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round, levelled, setting_share
 from caig.recipes.pcpo_update import Group, pairs_of
@@ -157,12 +157,41 @@ def test_every_setting_changes_the_adapter(
 
 
 def test_an_alarm_stops_the_run_and_keeps_the_best_round(base: Path, shelf: list[Product], tmp_path: Path):
-    folder = optimise(toy(base, tmp_path / "run", max_kl=-1.0), shelf, models())
+    folder = optimise(toy(base, tmp_path / "run", max_kl=-1.0, halvings=1), shelf, models())
+    tries = sorted(path.name for path in (tmp_path / "run/rounds/1").glob("watch*") if "-d" not in path.name)
+    assert tries == ["watch-0.5-pictures.json", "watch-0.5.json", "watch-pictures.json", "watch.json"]
     assert (tmp_path / "run/rounds/1/watch.json").exists() and not (tmp_path / "run/rounds/1/drafts.json").exists()
     assert "Stopped by a guard: kl" in (tmp_path / "run/index.html").read_text()
     plain, kept = PromptModel.from_pretrained(str(base)), PromptModel.from_pretrained(str(folder))
     texts = [[d.text for d in one.describe(sample_product(), 2, seed=0)] for one in (plain, kept)]
     assert texts[0] == texts[1], "no round was without alarm: the model as it came"
+
+
+def test_a_step_too_far_is_halved_and_a_cut_run_halves_it_again(
+    base: Path, shelf: list[Product], uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    full, usual = json.loads((uncut / "rounds/1/watch.json").read_text())["metrics"], pcpo_steps.alarms
+    monkeypatch.setattr(pcpo_steps, "alarms", lambda *of: ["too far"] if of[2] == full else usual(*of))
+    write = pcpo_steps.write
+
+    def cut(store, name, *arguments, **more):
+        if name == "rounds/1/drafts":
+            raise KeyboardInterrupt
+        return write(store, name, *arguments, **more)
+
+    monkeypatch.setattr(pcpo_steps, "write", cut)
+    with pytest.raises(KeyboardInterrupt):
+        optimise(toy(base, tmp_path / "run"), shelf, models(guard=Judge(2)))
+    monkeypatch.setattr(pcpo_steps, "write", write)
+    optimise(toy(base, tmp_path / "run"), shelf, models(guard=Judge(2)))
+    optimise(toy(base, tmp_path / "whole"), shelf, models(guard=Judge(2)))
+    assert same(tmp_path / "run", tmp_path / "whole") and not same(tmp_path / "run", uncut)
+    start = pcpo_update.Policy.start(toy(base, tmp_path / "start")).weights
+    kept = torch.load(tmp_path / "run/rounds/0/adapter.pt", weights_only=True)["adapter"]
+    for name, value in adapter(uncut, 0).items():
+        assert torch.allclose(kept[name], (start[name] + value) / 2)
+    lines = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
+    assert [line["part"] for line in lines if "part" in line] == [0.5, 1.0]
 
 
 BEFORE = {"kl": 0.0, "entropy": 2.0, "distinct_2": 0.5, "utility": 0.0, "match": 0.6, "guard": 1.0}
@@ -293,7 +322,7 @@ RUN = """
 import sys
 from pathlib import Path
 from caig.recipes.pcpo import optimise
-from caig.recipes import pcpo_update
+from caig.recipes import pcpo_steps, pcpo_update
 from tests.project import ROOT
 from tests.recipes.pcpo_toys import Judge, models, toy, write_shelf
 

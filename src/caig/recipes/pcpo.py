@@ -4,7 +4,7 @@ It differs from the paper: N candidates in place of 2, of which all pairs train,
 for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
 tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
 since differences alone are also met by texts that fall to pieces; where settings lose variety, what they are worth to
-all products alike counts for less than it is; one low-rank adapter goes on through all rounds, and the reference is
+all products alike counts for less than it is; a round that goes too far is taken by half or a quarter; one low-rank adapter goes on through all rounds, and the reference is
 that adapter switched off; the candidates of a product are painted from one seed of its own, where the paper has seed 42
 for every picture; and guards are watched on products that never train, of which any can stop the run. Preset
 `caig-published` sets N, the labels, the losses' weights, the adapter and the learning rate as published.
@@ -13,6 +13,7 @@ for every picture; and guards are watched on products that never train, of which
     out/pictures/<id>.webp       every painted picture, named by its pixels
     out/rounds/<r>/*.json        descriptions, pictures, utilities and measurements of a round, each written once
     out/rounds/<r>/update.pt     adapter and optimizer within and after the round's update
+    out/rounds/<r>/adapter.pt    the adapter that went on, all or part of the way there
     out/best                     the adapter of the best round that no guard objects to: `--prompt-model out/best`
     out/log.jsonl, tensorboard/  every step and round; out/index.html the run on one page
 """
@@ -106,6 +107,8 @@ class Config:
     """Guard: how far the match rate may fall."""
     max_guard_drop: float = 0.1
     """Guard: how far the mean utility by the guard model may fall."""
+    halvings: int = 2
+    """How often a round's step is halved while a guard objects to it, before the run stops; 0, as published."""
     seed: int = 0
     device: str | None = None
     """Of all models: cpu, cuda, cuda:1 …; None: a GPU when there is one."""
@@ -121,7 +124,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
         "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "anchor": 0.0,
-        "min_entropy": 0.0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
+        "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""
@@ -169,7 +172,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     from caig.pipeline import Clock
     from caig.recipes import pcpo_steps as steps
     from caig.recipes.pcpo_report import write_page
-    from caig.recipes.pcpo_update import Policy, Round, export, update
+    from caig.recipes.pcpo_update import Policy, Round, export, keep, update
     from caig.recipes.store import Store
 
     shelf = steps.Shelf.of(config, products)
@@ -187,14 +190,16 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         with clock.measure("seconds_judge"):
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
-            share = steps.setting_share(config, watched[0].metrics, watched[-1].metrics)
+            share, before = steps.setting_share(config, watched[0].metrics, watched[-1].metrics), policy.weights
             aims = steps.levelled(drafts, utilities, share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
-            watched.append(steps.watch(store, r + 1, policy, studio, shelf.watched))
+            seen, part = steps.within_guards(store, r + 1, policy, studio, shelf.watched, watched[0], before)
+            watched.append(seen)
+        keep(policy, r)
         alarms = steps.alarms(config, watched[0].metrics, watched[-1].metrics)
-        policy.tell(r + 1, alarm="; ".join(alarms), setting_share=share, **watched[-1].metrics, **clock.seconds)
+        policy.tell(r + 1, alarm="; ".join(alarms), setting_share=share, part=part, **watched[-1].metrics, **clock.seconds)
         if alarms:
             break
     best = steps.best_round(config, watched)

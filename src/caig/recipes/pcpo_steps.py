@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from caig.artifacts import content_hash, write_atomic
 from caig.data.captions import setting_of
@@ -180,13 +181,40 @@ class Watched:
     metrics: Mapping[str, float]
 
 
-def watch(store: Store, r: int, policy: Policy, studio: Studio, products: Sequence[Product]) -> Watched:
+def watch(
+    store: Store, r: int, policy: Policy, studio: Studio, products: Sequence[Product], name: str = WATCH
+) -> Watched:
     """Write, paint and judge the watched products' ads; the seeds are those of every other round."""
-    drafts = write(store, f"rounds/{r}/watch-drafts", products, policy, WATCHED_ADS, WATCH, differ=False)
-    pictures = store.shared(f"rounds/{r}/watch-pictures", studio.paint, products, drafts, WATCH)
+    drafts = write(store, f"rounds/{r}/{name}-drafts", products, policy, WATCHED_ADS, WATCH, differ=False)
+    pictures = store.shared(f"rounds/{r}/{name}-pictures", studio.paint, products, drafts, WATCH)
     measured = store.by_all if is_sharded() else store.by_one
-    found = measured(f"rounds/{r}/watch", _measure, policy, studio, products, drafts, pictures)
+    found = measured(f"rounds/{r}/{name}", _measure, policy, studio, products, drafts, pictures)
     return Watched(**found)
+
+
+def within_guards(
+    store: Store,
+    r: int,
+    policy: Policy,
+    studio: Studio,
+    products: Sequence[Product],
+    first: Watched,
+    before: Mapping[str, Tensor],
+) -> tuple[Watched, float]:
+    """Watch the model after an update; while a guard objects, go half of the way back to the adapter `before` it, and
+    watch again, `halvings` times at most. Returns what was seen last, and the part of the step that was taken.
+
+    A backtracking line search on the guards, as that of TRPO on its KL (Schulman et al. 2015, appendix C); the last
+    round, which goes too far, is not lost whole. Not in the paper.
+    """
+    seen, part = watch(store, r, policy, studio, products), 1.0
+    for _ in range(policy.config.halvings):
+        if not alarms(policy.config, first.metrics, seen.metrics):
+            break
+        policy.step_back(before)
+        part /= 2
+        seen = watch(store, r, policy, studio, products, name=f"{WATCH}-{part:g}")
+    return seen, part
 
 
 def _measure(

@@ -93,6 +93,17 @@ class Policy:
         kind = InUnison if is_sharded() else PromptModel
         return kind(self.model, self.processor, name=self.config.prompt_model)
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the adapter as it is now; this process's share of it."""
+        return {name: value.detach().clone() for name, value in adapter_weights(self.model).items()}
+
+    @torch.no_grad()
+    def step_back(self, before: Mapping[str, Tensor]) -> None:
+        """Go half of the way back to the adapter `before`."""
+        for name, value in adapter_weights(self.model).items():
+            value.copy_((value + before[name]) / 2)
+
     def tell(self, step: int, **values: Any) -> None:
         """Write to log.jsonl and, what are numbers, to TensorBoard."""
         self.log.write(step=step, **values)
@@ -161,7 +172,10 @@ def update(policy: Policy, round: Round) -> None:
     weights = list(adapter_weights(model).values())
     optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=0.0)
     state, steps, processes = load_checkpoint(path), steps_of(config, len(round.products)), policy.accelerator
-    start = restore(policy, state, optimizer) if state else 0
+    start = state["step"] if state else 0
+    if state:
+        restore(policy, state["adapter"])
+        optimizer.load_state_dict(shards_of(state["optimizer"], weights))
     if start == steps:
         return
     groups = encode_groups(policy, round)
@@ -301,18 +315,23 @@ def stranger_margin(policy: Policy, round: Round) -> float:
 
 def state_of(policy: Policy, optimizer: torch.optim.Optimizer, step: int) -> dict[str, Any]:
     """What a checkpoint holds: the adapter in full precision, the optimizer, the step."""
-    adapter = {name: value.detach() for name, value in adapter_weights(policy.model).items()}
-    return {"adapter": adapter, "optimizer": optimizer.state_dict(), "step": step}
+    return {"adapter": policy.weights, "optimizer": optimizer.state_dict(), "step": step}
 
 
 @torch.no_grad()
-def restore(policy: Policy, state: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None) -> int:
-    """Put a checkpoint's adapter, and optimizer, in place; returns its step."""
+def restore(policy: Policy, adapter: Mapping[str, Tensor]) -> None:
+    """Put a stored adapter in place."""
     for name, value in adapter_weights(policy.model).items():
-        value.copy_(shard_of(state["adapter"][name], value))
-    if optimizer:
-        optimizer.load_state_dict(shards_of(state["optimizer"], list(adapter_weights(policy.model).values())))
-    return state["step"]
+        value.copy_(shard_of(adapter[name], value))
+
+
+def keep(policy: Policy, r: int) -> None:
+    """Store the adapter that goes on after round `r`, once."""
+    path = policy.config.out / f"rounds/{r}/adapter.pt"
+    found = path.is_file()
+    policy.accelerator.wait_for_everyone()  # all have looked before anyone writes
+    if not found:
+        save_whole(path, {"adapter": policy.weights}, policy.accelerator)
 
 
 def export(policy: Policy, best: int, metrics: Mapping[str, float]) -> Path:
@@ -322,9 +341,9 @@ def export(policy: Policy, best: int, metrics: Mapping[str, float]) -> Path:
     earlier = resolve(config.start_from or config.prompt_model, "prompt")
     policy.shards.join()
     if policy.accelerator.is_main_process:
-        state = load_checkpoint(config.out / f"rounds/{best - 1}/update.pt")
+        state = load_checkpoint(config.out / f"rounds/{best - 1}/adapter.pt")
         if state:
-            restore(policy, state)
+            restore(policy, state["adapter"])
         else:
             with torch.no_grad():
                 [value.zero_() for name, value in adapter_weights(policy.model).items() if "lora_B" in name]
