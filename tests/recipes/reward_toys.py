@@ -31,7 +31,7 @@ def write_log(folder: Path) -> Path:
     """14 products (by hash four test, one validation), three pictures each; the brighter one is clicked more."""
     products, log, truth = {}, [], []
     for n in range(14):
-        record = {"id": f"p{n:04d}", "category": ("mug", "travel mug")[n % 2], "title": f"Fjord mug {n}", "price": 9.5}
+        record = {"id": f"p{n:04d}", "category": "mug", "title": f"Fjord mug {n}", "price": 9.5}
         products |= {f"p{n:04d}.image.webp": png(0), f"p{n:04d}.json": json.dumps(record).encode()}
         for k, level in enumerate((40, 120, 220)):
             (folder / f"{n}-{k}.png").write_bytes(png(level + n))

@@ -51,7 +51,7 @@ FIRST_LOG_SLOPE = math.log(0.1)  # a logit of 1 is about a tenth of log CTR at s
 Form = Literal["siamese", "joint"]
 Layout = Literal["slots", "left-right"]
 JOINT_HEADS: Final = {"classification": 2, "regression": 2}
-TASTES = 24  # dimensions in which pictures and products are compared
+TASTES = 64  # dimensions in which pictures and products are compared: some looks, and every category with tastes
 OWN = ("utility.linear", "utility.pairwise", "utility.mix")  # of a shop: the rest is known of all of them
 Floats = NDArray[np.float64]
 
@@ -95,7 +95,7 @@ class Calibration:
 
 
 class Utility(nn.Module):
-    """u = w . z + z^T M z in a space of few dimensions, z = tastes(hidden) f[B, TASTES], for each of `members`.
+    """u = w . z + z^T M z in a space of few dimensions, z = tastes(hidden) f[B, K], for each of `members`.
 
     Which look suits which product is a product of the two, which no linear head on their sum can tell; pairwise terms
     are what factorization machines add to click models (Rendle 2010). All members share the space: what a picture is
@@ -107,13 +107,13 @@ class Utility(nn.Module):
     numbers to decide, and many find what no other shop likes.
     """
 
-    def __init__(self, width: int, members: int, shops: int = 0) -> None:
+    def __init__(self, width: int, members: int, shops: int = 0, tastes: int = TASTES) -> None:
         super().__init__()
-        self.tastes = nn.Linear(width, TASTES)
-        self.linear = nn.Parameter(torch.zeros(members, TASTES) if shops else torch.randn(members, TASTES) / TASTES)
-        self.pairwise = nn.Parameter(torch.zeros(members, TASTES, TASTES))
+        self.tastes = nn.Linear(width, tastes)
+        self.linear = nn.Parameter(torch.zeros(members, tastes) if shops else torch.randn(members, tastes) / tastes)
+        self.pairwise = nn.Parameter(torch.zeros(members, tastes, tastes))
         self.mix = nn.Parameter(torch.zeros(members, shops))
-        for name, shape in (("linear", (TASTES,)), ("pairwise", (TASTES, TASTES))):
+        for name, shape in (("linear", (tastes,)), ("pairwise", (tastes, tastes))):
             self.register_buffer(f"shops_{name}", torch.zeros(1 + shops, *shape))  # the mean, then mix's directions
             self.register_buffer(f"spread_{name}", torch.ones(shape))  # of one coordinate; 1 where no shop is known
 
@@ -123,7 +123,7 @@ class Utility(nn.Module):
         return z @ linear.T + torch.einsum("bi,mij,bj->bm", z, pairwise, z)
 
     def _likes(self, name: str) -> Tensor:
-        """w f32[members, TASTES] or M f32[members, TASTES, TASTES]."""
+        """w f32[members, K] or M f32[members, K, K]."""
         own, shops, spread = getattr(self, name), getattr(self, f"shops_{name}"), getattr(self, f"spread_{name}")
         return shops[0] + torch.tensordot(self.mix, shops[1:], 1) + own * spread
 
@@ -138,7 +138,7 @@ class Utility(nn.Module):
     def taught(self, members: int) -> Utility:
         """A new shop's ensemble, which takes this one's members for the other shops and likes what they usually do."""
         shops = len(self.linear)
-        found = Utility(self.tastes.in_features, members, shops).to(self.linear.device)
+        found = Utility(self.tastes.in_features, members, shops, self.tastes.out_features).to(self.linear.device)
         found.tastes.load_state_dict(self.tastes.state_dict())
         for name in ("linear", "pairwise"):
             likes = self._likes(name)
@@ -156,12 +156,12 @@ class RewardNetwork(nn.Module):
     losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
     """
 
-    def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1, shops: int = 0) -> None:
+    def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1) -> None:
         super().__init__()
         self.backbone = backbone
         self.form = form
         joint = {name: nn.Linear(width, outputs) for name, outputs in JOINT_HEADS.items()}
-        self.heads = nn.ModuleDict(joint if form == "joint" else {"utility": Utility(width, members, shops)})
+        self.heads = nn.ModuleDict(joint if form == "joint" else {"utility": Utility(width, members)})
         self.log_slope = nn.Parameter(torch.tensor(FIRST_LOG_SLOPE))
         self.knows_tastes = False
         """Whether `tastes` were learned before, so that they need not learn along with the heads."""
@@ -346,8 +346,9 @@ def _read_calibration(path: Path) -> Calibration:
 def _load_network(backbone: Any, form: Form, path: Path) -> RewardNetwork:
     try:
         heads = load_file(path)
-        members, shops = heads["utility.mix"].shape if form == "siamese" else (1, 0)
-        network = RewardNetwork(backbone, width_of(backbone), form=form, members=members, shops=shops)
+        network = RewardNetwork(backbone, width_of(backbone), form=form)
+        if form == "siamese":
+            network.heads["utility"] = _utility_like(heads, width_of(backbone), len(heads["utility.mix"]))
         network.heads.load_state_dict(heads)
         network.knows_tastes = form == "siamese"
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
@@ -356,11 +357,16 @@ def _load_network(backbone: Any, form: Form, path: Path) -> RewardNetwork:
     return network
 
 
+def _utility_like(heads: Mapping[str, Tensor], width: int, members: int) -> Utility:
+    """An empty one for as many tastes and other shops as stored `heads` have."""
+    return Utility(width, members, heads["utility.mix"].shape[1], heads["utility.tastes.weight"].shape[0])
+
+
 def keep_tastes(network: RewardNetwork, folder: Path) -> None:
     """Let new siamese heads start from what is usual in the siamese reward checkpoint in `folder`, if it is one."""
     found = load_file(folder / HEADS) if (folder / HEADS).is_file() else {}
     if "utility.tastes.weight" in found:
-        utility = Utility(width_of(network.backbone), network.members, shops=found["utility.mix"].shape[1])
+        utility = _utility_like(found, width_of(network.backbone), network.members)
         known = {name.removeprefix("utility."): value for name, value in found.items() if name not in OWN}
         utility.load_state_dict(known, strict=False)
         network.heads["utility"] = utility.to(network.log_slope.device)

@@ -4,10 +4,11 @@ It differs from the paper: N candidates in place of 2, of which all pairs train,
 for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
 tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
 since differences alone are also met by texts that fall to pieces; where settings lose variety, what they are worth to
-all products alike counts for less than it is; a round that goes too far is taken by half or a quarter; one low-rank adapter goes on through all rounds, and the reference is
+all products alike counts for less than it is; one low-rank adapter goes on through all rounds, and the reference is
 that adapter switched off; the candidates of a product are painted from one seed of its own, where the paper has seed 42
-for every picture; and guards are watched on products that never train, of which any can stop the run. Preset
-`caig-published` sets N, the labels, the losses' weights, the adapter and the learning rate as published.
+for every picture; and guards are watched on products that never train: a round to which one objects is taken by half or
+a quarter, or stops the run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the
+learning rate as published.
 
     out/settings.json            what decides the run
     out/pictures/<id>.webp       every painted picture, named by its pixels
@@ -124,7 +125,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
         "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "anchor": 0.0,
-        "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
+        "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1,
+        "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""
@@ -199,7 +201,9 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             watched.append(seen)
         keep(policy, r)
         alarms = steps.alarms(config, watched[0].metrics, watched[-1].metrics)
-        policy.tell(r + 1, alarm="; ".join(alarms), setting_share=share, part=part, **watched[-1].metrics, **clock.seconds)
+        policy.tell(
+            r + 1, alarm="; ".join(alarms), setting_share=share, part=part, **watched[-1].metrics, **clock.seconds
+        )
         if alarms:
             break
     best = steps.best_round(config, watched)

@@ -32,8 +32,8 @@ from caig.recipes.reward import Config
 from caig.seeding import seed_for
 from caig.types import Pixels, Product
 
-# A fresh backbone: 2.8 M parameters. 128 pixels are enough for whatever shoppers were found to look at, and 64 tokens of
-# 16 pixels place the product better than 16 of a LeViT do at the same cost (docs/LOG.md).
+# A fresh backbone: 2.8 M parameters. 128 pixels are enough for whatever shoppers were found to look at, and 64 tokens
+# place the product better than the 16 of a LeViT do at the same cost (docs/LOG.md).
 SIZE = BackboneSize(vision_width=192, vision_layers=4, width=192, layers=2, vocabulary=1500, initializer=0.06)
 MODEL_VARIANCE = 0.04  # of log CTR, beside the sampling variance 1 / clicks: no picture may outweigh all others
 WITHIN = "\x1f"  # between a window and a product's id, when pictures are compared

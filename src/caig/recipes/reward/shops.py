@@ -84,7 +84,9 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
         network.train()
         for group in optimizer.param_groups:
             group["lr"] = LR * cosine_with_warmup(step, config.shop_steps, config.warmup)
-        loss, named = shop_losses(network, naming, processor, parts["train"], config, seed_for(config.seed, "shop", step))
+        loss, named = shop_losses(
+            network, naming, processor, parts["train"], config, seed_for(config.seed, "shop", step)
+        )
         optimizer.zero_grad(set_to_none=True)
         (config.point_weight * loss + NAMING_WEIGHT * named).backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)

@@ -153,9 +153,7 @@ def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor,
     share = F.avg_pool2d(masks, side // (grid * MASK_CELLS))
     areas = F.avg_pool2d(regions_of(masks), cell) + 1e-4
     areas = areas / areas.sum((2, 3), keepdim=True)
-    means, squares = (
-        torch.einsum("brhw,bchw->brc", areas, x) for x in (found, F.avg_pool2d(colours**2, cell))
-    )
+    means, squares = (torch.einsum("brhw,bchw->brc", areas, x) for x in (found, F.avg_pool2d(colours**2, cell)))
     spread = (squares - means[..., :COLOURS] ** 2).clamp_min(0).add(1e-6).sqrt()
     regions = torch.cat([_standard(means), (spread - SPREAD_CENTRE) / SPREAD_SCALE], 2).flatten(1)
     size = (masks.mean((1, 2, 3)) + 1e-3).log()[:, None] + TYPICAL_SIZE
