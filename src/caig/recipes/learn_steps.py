@@ -31,6 +31,7 @@ from caig.types import Estimate, Pixels, Product, RankedAd, Size
 
 Record = dict[str, Any]
 CHANCE = 0.5  # accuracy of a coin
+ROUNDING = 1e-4  # logits by which one picture, scored twice, may differ: an ad does not rank above itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +249,7 @@ class Studio:
         ids = [str(k) for k in range(len(running))]
         scores = self.pipeline.reward_model.score(product, running, ids=ids)
         bar = max((score.utility for score in scores), default=-math.inf)
-        return [ad for ad in kept if ad.score.utility > bar][: config.fresh]
+        return [ad for ad in kept if ad.score.utility > bar + ROUNDING][: config.fresh]
 
     def write(self, product: Product, size: Size) -> Record:
         """Fresh ads as files below the cycle's folder."""
