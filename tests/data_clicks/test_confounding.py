@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from caig.data.clicks import clicks_of
-from caig.data.confounding import _kish, _overlap, _weighted, correct
+from caig.data.confounding import _codes, _kish, _overlap, _weighted, correct
 
 NO = pl.lit(None, pl.String)
 
@@ -148,3 +148,11 @@ def test_effective_counts_carry_the_precision_of_the_corrected_rate():
     print("kept", worth.sum() / clicks.sum(), "mean square, 1 wanted:", scale)
     assert worth.sum() / clicks.sum() > 0.95
     assert scale == pytest.approx(1, abs=0.15)
+
+
+def test_texts_are_coded_by_their_letters_whatever_numbers_they_had_before():
+    texts = ["code c", "code b", None, "code a", "code b"]
+    cells = pl.DataFrame({"name": pl.Series(texts, dtype=pl.Categorical), "day": [1, 0, 0, 0, 0]})
+    assert cells["name"].to_physical()[0] < cells["name"].to_physical()[1], "polars numbers them as they come"
+    assert _codes(cells, ["name"]).tolist() == [3, 2, 0, 1, 2]
+    assert _codes(cells, ["day", "name"]).tolist() == [3, 2, 0, 1, 2]

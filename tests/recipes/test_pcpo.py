@@ -322,7 +322,7 @@ RUN = """
 import sys
 from pathlib import Path
 from caig.recipes.pcpo import optimise
-from caig.recipes import pcpo_steps, pcpo_update
+from caig.recipes import pcpo_update
 from tests.project import ROOT
 from tests.recipes.pcpo_toys import Judge, models, toy, write_shelf
 

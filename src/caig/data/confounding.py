@@ -65,7 +65,7 @@ def correct(cells: pl.DataFrame) -> pl.DataFrame:
     totals = (
         cells.group_by("creative_id", maintain_order=True)
         .agg(pl.col("product_id").first(), pl.col("image").drop_nulls().first(), pl.col("impressions", "clicks").sum())
-        .sort(pl.col("creative_id").to_physical())
+        .sort(pl.col("creative_id").cast(pl.String))
     )
     if "w" not in cells.columns and all(cells[name].is_null().all() for name in STRATA):
         clicks, shown = totals["clicks"], totals["impressions"]  # nothing to correct by
@@ -95,10 +95,15 @@ def _effective(cells: pl.DataFrame) -> tuple[Floats, Floats]:
 
 
 def _codes(cells: pl.DataFrame, columns: list[str]) -> Index:
-    """i64[cells]: 0, 1, … for each distinct row of `columns`."""
+    """i64[cells]: 0, 1, … for each distinct row of `columns`, in their order; texts by their letters, since the numbers
+    that polars gives them differ from run to run, and with them the order of sums."""
     codes = np.zeros(len(cells), np.int64)
     for name in columns:
-        own = cells[name].to_physical().cast(pl.Int64).fill_null(-(2**31)).to_numpy()
+        own = cells[name]
+        if own.dtype == pl.Categorical:
+            texts = own.drop_nulls().unique()
+            own = own.replace_strict(texts, texts.cast(pl.String).rank("dense"), return_dtype=pl.Int64)
+        own = own.to_physical().cast(pl.Int64).fill_null(-(2**31)).to_numpy()
         own = np.unique(own, return_inverse=True)[1]
         codes = np.unique(codes * (own.max(initial=0) + 1) + own, return_inverse=True)[1]
     return codes

@@ -192,7 +192,8 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         with clock.measure("seconds_judge"):
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
-            share, before = steps.setting_share(config, watched[0].metrics, watched[-1].metrics), policy.weights
+            before = policy.weights
+            share = steps.setting_share(config, watched[0].metrics, watched[-1].metrics)
             aims = steps.levelled(drafts, utilities, share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)

@@ -9,7 +9,7 @@ differ by category, and clicks are a slow way to learn to read: so the last toke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -66,7 +66,9 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "shops"))
         network.heads["utility"] = Utility(width_of(network.backbone), len(logs)).to(network.backbone.device)
-        naming = nn.Linear(width_of(network.backbone), len(categories_of(config))).to(network.backbone.device)
+        naming = nn.Linear(width_of(network.backbone), len(categories_of(read_titles(config.data, config.catalog)))).to(
+            network.backbone.device
+        )
     learning = [  # utilities keep their scale, log_slope
         *network.backbone.parameters(),
         *network.heads.parameters(),
@@ -134,10 +136,9 @@ def validation_loss(network: RewardNetwork, naming: nn.Module, processor: Any, s
     return float(np.mean(found))
 
 
-def categories_of(config: Config) -> list[str]:
+def categories_of(titles: Mapping[str, Product]) -> list[str]:
     """The catalogue's categories, in lower case and sorted."""
-    products = read_titles(config.data, config.catalog).values()
-    return sorted({category_key(product.category) for product in products})
+    return sorted({category_key(product.category) for product in titles.values()})
 
 
 def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, Shelf]:
@@ -160,7 +161,7 @@ def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, S
         own = [(row, shop[key]) for row, key in enumerate(keys) if key in shop]
         rows = [row for row, _ in own]
         counts[:, rows, k] = np.array([(one.clicks, one.impressions) for _, one in own]).T
-    kinds = {name: k for k, name in enumerate(categories_of(config))}
+    kinds = {name: k for k, name in enumerate(categories_of(titles))}
     category = np.array([kinds[category_key(titles[product].category)] for product, _ in keys])
     shelves = {part: _shelf(keys, counts, category, titles, pictures, part) for part in ("train", "validation")}
     if not shelves["train"].rows:
