@@ -2,6 +2,7 @@
 does not."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_obedience_and_closeness_tell_a_copyist_from_a_grey_wall(
 ) -> None:
     model = Copyist(scenes, obeys)
     paintings = [report.paint(model, scene, 0) for scene in scenes]
-    found = {e.name: e for e in report.obedience(classifier, scenes, paintings, 0)}
+    found = {e.name: e for e in report.obedience(classifier, scenes, [paintings, paintings])}
     found |= {e.name: e for e in report.closeness(classifier, scenes, paintings, 0)}
     ratio = found["setting: paintings over renders"]
     assert ratio.low <= ratio.value <= ratio.high and ratio.n == len(scenes)
@@ -78,6 +79,47 @@ def test_obedience_and_closeness_tell_a_copyist_from_a_grey_wall(
         assert ratio.value > 0.7
     else:
         assert ratio.value < 0.5
+
+
+class Reader:
+    """Sees in each picture what its first pixel says."""
+
+    def look(self, pictures: Sequence[Pixels]) -> tuple[list[str], list[str], None]:
+        told = [divmod(int(picture[0, 0, 0]), 10) for picture in pictures]
+        return [f"setting {k}" for k, _ in told], [f"light {k}" for _, k in told], None
+
+
+@dataclass
+class Told:
+    """A scene of one colour."""
+
+    setting: int
+    light: int
+
+    @property
+    def record(self) -> dict[str, str]:
+        return {"setting": f"setting {self.setting}", "lighting": f"light {self.light}"}
+
+    @property
+    def product(self) -> dict[str, str]:
+        return {"id": f"{self.setting} {self.light}"}
+
+    def image(self) -> Pixels:
+        return np.full((2, 2, 3), 10 * self.setting + self.light, np.uint8)
+
+
+def test_obedience_by_hand() -> None:
+    scenes = [Told(0, 0), Told(0, 1), Told(1, 0), Told(1, 0)]
+    right = [scene.image() for scene in scenes]
+    swapped = [right[k] for k in (2, 3, 0, 1)]  # every setting wrong, half of the lights
+    found = {e.name: e.value for e in report.obedience(Reader(), scenes, [right, swapped])}  # type: ignore[arg-type]
+    assert found["setting recognised in renders"] == 1
+    assert found["setting recognised in paintings"] == 0.5
+    assert found["setting recognised in renders, descriptions shuffled"] == 0.5
+    assert found["light recognised in paintings"] == 0.75
+    assert found["light recognised in renders, descriptions shuffled"] == 0.75  # 1/2, 1/2, 1, 1 within their settings
+    assert found["light recognised in paintings, descriptions shuffled"] == 0.625  # half of it 1/2, 1/2, 1, 0
+    assert found["light: paintings over renders, above chance"] == pytest.approx((0.75 - 0.625) / (1 - 0.75))
 
 
 def test_one_picture_for_everything_is_no_diversity(

@@ -1,7 +1,7 @@
 """Measure a background model (`caig evaluate background`): obedience, closeness to renders and diversity.
 
-Every scene of a test product is painted again: the same product at the same place, the scene's own caption. A
-classifier that has only seen renders of training products says what it sees in both.
+Every scene of a test product is painted again, from two seeds: the same product at the same place, the scene's own
+caption. A classifier that has only seen renders of training products says what it sees in both.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def run(config: Config) -> Iterator[Estimate]:
     order = np.random.default_rng(config.seed).permutation(len(tested))[: config.cases]
     tested = [tested[k] for k in order]
     paintings, again = ([paint(model, scene, seed) for scene in tested] for seed in (config.seed, config.seed + 1))
-    yield from obedience(classifier, tested, paintings, config.seed)
+    yield from obedience(classifier, tested, [paintings, again])
     yield from closeness(classifier, tested, paintings, config.seed)
     yield from diversity(classifier, tested, paintings, again)
     write_nearest(classifier, training, paintings[:12], config.out / "nearest.png")
@@ -74,21 +75,22 @@ def paint(model: BackgroundModel, scene: SceneRecord, seed: int) -> Pixels:
 
 
 def obedience(
-    classifier: SceneClassifier, scenes: Sequence[SceneRecord], paintings: Sequence[Pixels], seed: int
+    classifier: SceneClassifier, scenes: Sequence[SceneRecord], paintings: Sequence[Sequence[Pixels]]
 ) -> Iterator[Estimate]:
-    """How often the asked setting and light are recognised, in renders and in paintings, asked rightly and at random.
+    """How often the asked setting and light are recognised, in renders and in `paintings`, one sequence per seed; and
+    how often if descriptions were shuffled between scenes: the mean over all shuffles.
 
-    Lights are dealt anew within a setting: a light that follows from the setting shows no obedience.
+    Lights are shuffled within a setting: a light that follows from the setting shows no obedience.
     """
     products = [scene.product["id"] for scene in scenes]
-    seen = [classifier.look(pictures)[:2] for pictures in ([scene.image() for scene in scenes], paintings)]
-    rng = np.random.default_rng(seed)
     settings = np.array([scene.record["setting"] for scene in scenes])
+    renders = classifier.look([scene.image() for scene in scenes])[:2]
+    painted = [classifier.look(pictures)[:2] for pictures in paintings]
     for number, (name, factor) in enumerate((("setting", "setting"), ("light", "lighting"))):
         asked = np.array([scene.record[factor] for scene in scenes])
-        dealt = rng.permutation(asked) if name == "setting" else _dealt_within(settings, asked, rng)
-        render, painting = (np.array(pair[number]) == asked for pair in seen)
-        chance, shuffled = (np.array(pair[number]) == dealt for pair in seen)
+        groups = np.zeros(len(scenes)) if name == "setting" else settings
+        render, chance = _right(renders[number], asked, groups)
+        painting, shuffled = np.mean([_right(seen[number], asked, groups) for seen in painted], axis=0)
         yield mean(f"{name} recognised in renders", render, products)
         yield mean(f"{name} recognised in paintings", painting, products)
         yield mean(f"{name} recognised in renders, descriptions shuffled", chance, products)
@@ -171,20 +173,24 @@ def write_nearest(
     Image.fromarray(grid).save(path)
 
 
-def _dealt_within(groups: NDArray[np.str_], values: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.str_]:
-    dealt = values.copy()
-    for group in np.unique(groups):
-        rows = np.flatnonzero(groups == group)
-        dealt[rows] = rng.permutation(values[rows])
-    return dealt
+def _right(
+    seen: Sequence[str], asked: NDArray[np.str_], groups: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """f64[N] each: whether what is seen was asked for, and the chance of it where labels are shuffled in a group."""
+    hits = np.array(seen)[:, None] == asked
+    within = groups[:, None] == groups
+    return hits.diagonal().astype(float), (hits & within).sum(1) / within.sum(1)
 
 
-def _ratio(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+def _ratio(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(first.mean() / max(second.mean(), 1e-9))
 
 
 def _above(
-    painting: NDArray[np.bool_], shuffled: NDArray[np.bool_], render: NDArray[np.bool_], chance: NDArray[np.bool_]
+    painting: NDArray[np.float64],
+    shuffled: NDArray[np.float64],
+    render: NDArray[np.float64],
+    chance: NDArray[np.float64],
 ) -> float:
     return float((painting.mean() - shuffled.mean()) / max(render.mean() - chance.mean(), 1e-9))
 
