@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,16 @@ from caig.errors import InputError
 from caig.models.prompt_model import PromptModel
 from caig.recipes import pcpo_steps, pcpo_update
 from caig.recipes.pcpo import PRESETS, Config, optimise
-from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round, levelled, setting_share
+from caig.recipes.pcpo_steps import (
+    Judged,
+    Shelf,
+    Watched,
+    alarms,
+    best_round,
+    credited,
+    levelled,
+    setting_share,
+)
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.testing import sample_product
 from caig.types import Product
@@ -154,6 +165,43 @@ def test_every_setting_changes_the_adapter(
     monkeypatch.setattr("caig.recipes.pcpo_update.stranger_margin", lambda *arguments: 0.0)
     optimise(toy(base, tmp_path / "run", rounds=1, **change), shelf, models())
     assert not same(tmp_path / "run", uncut, r=0)
+
+
+def test_credit_decides_what_a_round_trains_on(
+    base: Path, shelf: list[Product], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pcpo_steps, "worth_of_words", lambda *rows: (-np.array(rows[3]), 0.5))
+    for credit in ("words", "picture"):
+        optimise(toy(base, tmp_path / credit, rounds=1, credit=credit), shelf, models())
+    pictures, words = (json.loads((tmp_path / k / "rounds/0/worth.json").read_text()) for k in ("picture", "words"))
+    assert words["utilities"] == {id: [-u for u in own] for id, own in pictures["utilities"].items()}
+    assert not same(tmp_path / "words", tmp_path / "picture", r=0)
+    rounds = [json.loads(line) for line in (tmp_path / "words/log.jsonl").read_text().splitlines()]
+    assert [line["explained"] for line in rounds if "alarm" in line] == [0.5]
+
+
+def judged(utilities: dict[str, list[float]], texts: list[str]) -> Judged:
+    products = [Product(id=id, title="box", category="mug") for id in utilities]
+    return Judged(products=products, drafts=dict.fromkeys(utilities, texts), utilities=utilities)
+
+
+def test_words_are_credited_by_all_rounds_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    texts = ["rustic kitchen table, soft morning light", "sandy beach by the sea, neon glow", "snow, neon glow"]
+    first = judged({f"a{k}": [0.2, 0.1, 0.0] for k in range(4)}, texts)
+    second = judged({"b0": [0.2, 0.1, 0.05], "b1": [0.3, 0.1, 0.1]}, texts)
+    config = Config(catalog=tmp_path, out=tmp_path, candidates=3)
+    told = credited(config, [first, second])
+    assert list(told["utilities"]) == ["b0", "b1"] and told["explained"] > 0
+    apart = credited(config, [second])["utilities"]
+    assert told["utilities"]["b0"] != pytest.approx(apart["b0"])
+    own = credited(replace(config, credit="picture"), [first, second])
+    assert own == {"utilities": second.utilities, "explained": 1.0}
+    at_odds = judged({"a": [0.2, 0.1, 0.0], "b": [0.0, 0.1, 0.2]}, texts)
+    assert credited(config, [at_odds]) == {"utilities": at_odds.utilities, "explained": 0.0}
+    monkeypatch.setattr(pcpo_steps, "LATEST", 6)
+    parts = credited(config, [first])["utilities"]
+    alone = credited(config, [judged({id: first.utilities[id] for id in ("a2", "a3")}, texts)])["utilities"]
+    assert parts.keys() == first.utilities.keys() and parts["a3"] == pytest.approx(alone["a3"])
 
 
 def test_an_alarm_stops_the_run_and_keeps_the_best_round(base: Path, shelf: list[Product], tmp_path: Path):

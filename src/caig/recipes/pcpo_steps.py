@@ -20,6 +20,7 @@ from caig.evaluation.match import Described, distinct_2, setting_entropy
 from caig.imaging.compositing import compose
 from caig.models.protocols import RewardModel
 from caig.pipeline import as_seen, lay_out, read_cutout
+from caig.preference.worth import LATEST, worth_of_words
 from caig.recipes.processes import is_sharded
 from caig.seeding import seed_for
 from caig.types import Alpha, Description, Pixels, Placement, Product
@@ -150,6 +151,43 @@ def setting_share(config: Config, before: Mapping[str, float], now: Mapping[str,
     if not floor:
         return 1.0
     return float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A round's candidates: product id -> texts, and utilities of their pictures."""
+
+    products: Sequence[Product]
+    drafts: ByProduct
+    utilities: ByProduct
+
+    def rows(self, product: Product) -> list[tuple[str, str, str, float]]:
+        """Text, category, product and utility of each candidate."""
+        pairs = zip(self.drafts[product.id], self.utilities[product.id], strict=True)
+        return [(text, product.category, product.id, utility) for text, utility in pairs]
+
+
+def credited(config: Config, rounds: Sequence[Judged]) -> dict[str, Any]:
+    """The utilities that the last of `rounds` trains on, product id -> N of them, and how much of those of their
+    pictures they explain (`worth_of_words` over all rounds so far).
+
+    Where words explain nothing, or `config.credit` says so, pictures keep their own.
+    """
+    last = rounds[-1]
+    as_judged = {"utilities": dict(last.utilities), "explained": 1.0}
+    if config.credit == "picture":
+        return as_judged
+    earlier = [row for one in rounds[:-1] for product in one.products for row in one.rows(product)]
+    told: dict[str, list[float]] = {}
+    shares, size = [], max(1, LATEST // config.candidates)
+    for start in range(0, len(last.products), size):
+        products = last.products[start : start + size]
+        own = [row for product in products for row in last.rows(product)]
+        worth, share = worth_of_words(*zip(*[*earlier, *own][-LATEST:], strict=True))
+        told |= zip((p.id for p in products), worth[-len(own) :].reshape(len(products), -1).tolist(), strict=True)
+        shares.append(share)
+    explained = float(np.mean(shares))
+    return {"utilities": told, "explained": explained} if explained > 0 else {**as_judged, "explained": 0.0}
 
 
 def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 ADS = 4
 ROWS: Mapping[str, Mapping[str, Any]] = {
-    "DPO only": {"product_weight": 0.0, "anchor": 0.0, "min_entropy": 0.0},
+    "DPO only": {"product_weight": 0.0, "anchor": 0.0, "min_entropy": 0.0, "credit": "picture"},
     "PCPO as published": {
         "candidates": 2,
         "labels": "hard",
@@ -51,6 +51,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
         "product_weight": 1.0,
         "anchor": 0.0,
         "min_entropy": 0.0,
+        "credit": "picture",
         "epochs": 1,
     },
     "ours": {},
@@ -77,8 +78,8 @@ class Config:
     """Seed of the validation world; the others follow."""
     rates: tuple[float, ...] = (5e-4, 1e-3, 3e-3)
     """Learning rates to choose from, for each row, on the validation world; a single one is taken as it is."""
-    rounds: int = 3
-    products: int = 128
+    rounds: int = 6
+    products: int = 64
     """Per round, with 8 candidates each; rows with 2 candidates see four times as many products."""
     tested: int = 150
     """Held-out products, at most."""
@@ -130,7 +131,7 @@ def training(config: Config, row: str, world: int, lr: float) -> Training:
         lr=lr,
         seed=config.seed,
         threads=config.threads,
-        watch=24,
+        watch=48,
         **free,
     )
     changed = replace(base, **ROWS[row])
