@@ -170,7 +170,7 @@ def test_every_setting_changes_the_adapter(
 def test_credit_decides_what_a_round_trains_on(
     base: Path, shelf: list[Product], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pcpo_steps, "worth_of_words", lambda *rows: (-np.array(rows[3]), 0.5))
+    monkeypatch.setattr(pcpo_steps, "worth_of_words", lambda *rows: (-np.array(rows[4]), 0.5))
     for credit in ("words", "picture"):
         optimise(toy(base, tmp_path / credit, rounds=1, credit=credit), shelf, models())
     pictures, words = (json.loads((tmp_path / k / "rounds/0/worth.json").read_text()) for k in ("picture", "words"))

@@ -16,8 +16,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from caig.data.captions import setting_of
-
 Floats = NDArray[np.float64]
 SETTING = 0.5  # of a setting that two texts share, beside their words' cosine of at most 1
 NOISES = (0.1, 0.3, 1.0, 3.0)  # of a picture's own part, in shares of the kernel's mean variance
@@ -25,12 +23,17 @@ LATEST = 3072  # pictures; the price grows with their cube
 
 
 def worth_of_words(
-    texts: Sequence[str], categories: Sequence[str], owners: Sequence[str], utilities: Sequence[float]
+    texts: Sequence[str],
+    settings: Sequence[str | None],
+    categories: Sequence[str],
+    owners: Sequence[str],
+    utilities: Sequence[float],
 ) -> tuple[Floats, float]:
     """What the words of each text are worth, by the pictures of all products but its own.
 
     Args:
-        texts, categories: N descriptions, and the categories of the products that they were written for
+        texts, settings: N descriptions, and the settings that they name, where they name a known one
+        categories: of the products that they were written for
         owners: the product of each; those of one product stand for one comparison
         utilities: of the pictures, any scale; only differences within an owner count
 
@@ -40,7 +43,7 @@ def worth_of_words(
     """
     groups = [np.flatnonzero(np.asarray(owners) == owner) for owner in dict.fromkeys(owners)]
     wanted = _within(np.asarray(utilities, np.float64), groups)
-    kernel = _within(_within(_kernel(texts, categories), groups).T, groups)
+    kernel = _within(_within(_kernel(texts, settings, categories), groups).T, groups)
     scale, spread = np.trace(kernel) / len(kernel), np.square(wanted).mean()
     if not (scale > 0 and spread > 0):
         return np.zeros(len(wanted)), 0.0
@@ -59,11 +62,10 @@ def _left_out(covariance: Floats, wanted: Floats, groups: Sequence[NDArray[np.in
     return _within(told, groups)
 
 
-def _kernel(texts: Sequence[str], categories: Sequence[str]) -> Floats:
+def _kernel(texts: Sequence[str], settings: Sequence[str | None], categories: Sequence[str]) -> Floats:
     """f64[N, N]: likeness of texts, squared so that pairs of words count, and twice as much within a category."""
-    named = [setting_of(text) for text in texts]
-    same = np.array([[one is not None and one == other for other in named] for one in named])
-    kinds = np.asarray(categories)
+    named, kinds = np.asarray([setting or "" for setting in settings]), np.asarray(categories)
+    same = (named[:, None] == named) & (named != "")
     return (_cosines(texts) + SETTING * same) ** 2 * (1.0 + (kinds[:, None] == kinds))
 
 

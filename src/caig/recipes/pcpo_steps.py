@@ -161,10 +161,10 @@ class Judged:
     drafts: ByProduct
     utilities: ByProduct
 
-    def rows(self, product: Product) -> list[tuple[str, str, str, float]]:
-        """Text, category, product and utility of each candidate."""
+    def rows(self, product: Product) -> list[tuple[str, str | None, str, str, float]]:
+        """Text, its setting, category, product and utility of each candidate."""
         pairs = zip(self.drafts[product.id], self.utilities[product.id], strict=True)
-        return [(text, product.category, product.id, utility) for text, utility in pairs]
+        return [(text, setting_of(text), product.category, product.id, utility) for text, utility in pairs]
 
 
 def credited(config: Config, rounds: Sequence[Judged]) -> dict[str, Any]:
