@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from caig.recipes.store import Store
 
 WATCHED_ADS = 8  # descriptions of each watched product, drawn one by one, every round from the same seeds
+SPARE = 1 / 3  # of the entropy that a run may lose, which settings by themselves are not to take
 WATCH = "watch"  # what stands for a round's number in seeds and names
 ByProduct = Mapping[str, Any]
 
@@ -145,12 +146,17 @@ def write(
 
 
 def setting_share(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """How much of what a setting is worth by itself counts in the next round, 0 to 1: the part that is left of the way
-    from the entropy of settings `before` all rounds down to its guard."""
+    """How much of what a setting is worth by itself counts in the next round, -1 to 1.
+
+    1 while the entropy of settings is what it was `before` all rounds, 0 where `SPARE` of the way from its guard is
+    left, and straight on below: there it counts against a setting that it is liked, so that variety comes back before
+    the guard stops the run.
+    """
     floor = config.min_entropy * before["entropy"]
     if not floor:
         return 1.0
-    return float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
+    level = floor + SPARE * (before["entropy"] - floor)
+    return float(np.clip((now["entropy"] - level) / max(before["entropy"] - level, 1e-9), -1.0, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +197,7 @@ def credited(config: Config, rounds: Sequence[Judged]) -> dict[str, Any]:
 
 
 def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
-    """Utilities in which only a `share` of what a setting is worth by itself is left, product id -> N of them.
+    """Utilities with a `share`, -1 to 1, of what a setting is worth by itself left in them, product id -> N of them.
 
     u' = u - (1 - share) mean of u - mean_product(u) over all of the round's texts that name the same setting.
 
