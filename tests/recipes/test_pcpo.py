@@ -291,17 +291,19 @@ def test_pairs_and_their_doubts_by_hand():
     assert doubt.tolist() == pytest.approx([0.2689, 0.2689, 0.5, 0.0474, 0.0474], abs=1e-4)  # s(-gap)
 
 
-def test_what_a_setting_is_worth_to_all_products_is_levelled():
+def test_what_a_setting_is_worth_is_levelled():
     kitchen, beach = TEXTS[0], TEXTS[1]
     drafts = {"a": [kitchen, beach, "plain words"], "b": [kitchen, kitchen, beach]}
     utilities = {"a": [1.0, -1.0, 0.0], "b": [3.0, 1.0, -1.0]}
-    # Above their product's mean: kitchen 1, 2, 0 (mean 1), beach -1, -2 (mean -1.5), no setting 0.
-    assert levelled(drafts, utilities, 1.0) == utilities
-    assert levelled(drafts, utilities, 0.0) == {"a": [0.0, 0.5, 0.0], "b": [2.0, 0.0, 0.5]}
-    assert levelled(drafts, utilities, 0.5) == {"a": [0.5, -0.25, 0.0], "b": [2.5, 0.5, -0.25]}
+    products = [Product(id="a", title="cup", category="mug"), Product(id="b", title="cap", category="hat")]
+    # Above their product's mean: kitchen 1, 2, 0 (mean 1), beach -1, -2 (mean -1.5), no setting 0. Beyond that mean
+    # and shrunk by 3 texts: kitchen of a mug (1 - 1) / 4, of a hat (1 - 1) / 5; beach 0.5 / 4 and -0.5 / 4.
+    assert levelled(products, drafts, utilities, 1.0) == utilities
+    assert levelled(products, drafts, utilities, 0.0) == {"a": [0.0, 0.375, 0.0], "b": [2.0, 0.0, 0.625]}
+    assert levelled(products, drafts, utilities, 0.5) == {"a": [0.5, -0.3125, 0.0], "b": [2.5, 0.5, -0.1875]}
 
 
-@pytest.mark.parametrize(("entropy", "share"), [(2.0, 1.0), (1.9, 0.625), (1.6, -0.5), (1.0, -1.0), (2.5, 1.0)])
+@pytest.mark.parametrize(("entropy", "share"), [(2.0, 1.0), (1.9, 0.625), (1.7, 0.0), (1.0, 0.0), (2.5, 1.0)])
 def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float, share: float):
     config = Config(catalog=Path("c"), out=Path("o"))
     assert setting_share(config, BEFORE, {**BEFORE, "entropy": entropy}) == pytest.approx(share)

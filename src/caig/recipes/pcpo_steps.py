@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 WATCHED_ADS = 8  # descriptions of each watched product, drawn one by one, every round from the same seeds
 SPARE = 1 / 3  # of the entropy that a run may lose, which settings by themselves are not to take
+FEW = 3  # texts of a setting in a category that say as much of it as all other categories do
 WATCH = "watch"  # what stands for a round's number in seeds and names
 ByProduct = Mapping[str, Any]
 
@@ -146,17 +148,13 @@ def write(
 
 
 def setting_share(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """How much of what a setting is worth by itself counts in the next round, -1 to 1.
-
-    1 while the entropy of settings is what it was `before` all rounds, 0 where `SPARE` of the way from its guard is
-    left, and straight on below: there it counts against a setting that it is liked, so that variety comes back before
-    the guard stops the run.
-    """
+    """How much of what a setting is worth by itself counts in the next round, 0 to 1: 1 while the entropy of settings
+    is what it was `before` all rounds, 0 where `SPARE` of the way from its guard is left, straight in between."""
     floor = config.min_entropy * before["entropy"]
     if not floor:
         return 1.0
     level = floor + SPARE * (before["entropy"] - floor)
-    return float(np.clip((now["entropy"] - level) / max(before["entropy"] - level, 1e-9), -1.0, 1.0))
+    return float(np.clip((now["entropy"] - level) / max(before["entropy"] - level, 1e-9), 0.0, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,24 +194,30 @@ def credited(config: Config, rounds: Sequence[Judged]) -> dict[str, Any]:
     return {"utilities": told, "explained": explained} if explained > 0 else {**as_judged, "explained": 0.0}
 
 
-def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
-    """Utilities with a `share`, -1 to 1, of what a setting is worth by itself left in them, product id -> N of them.
+def levelled(
+    products: Sequence[Product], drafts: ByProduct, utilities: ByProduct, share: float
+) -> dict[str, list[float]]:
+    """Utilities with a `share` of what settings are worth by themselves left in them, product id -> N of them.
 
-    u' = u - (1 - share) mean of u - mean_product(u) over all of the round's texts that name the same setting.
+    u' = u - (1 - share) w, where w is the mean of u - mean_product(u) over all of the round's texts that name the same
+    setting, and over those of the same category as far as they differ from it (shrunk by `FEW` texts).
 
-    What a setting is worth to all products alike pays best to be named every time, and costs the variety of settings.
-    Where the share is less, light, palette and what suits this very product count for more. It is a dearer KL on the
-    setting than on the rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
+    What a setting is worth pays best to be named every time, and costs the variety of settings. Where the share is
+    less, light, palette and what suits this very product count for more. It is a dearer KL on the setting than on the
+    rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
     """
-    named = {id: [setting_of(text) for text in drafts[id]] for id in utilities}
-    gaps: dict[str | None, list[float]] = {}
-    for id, own in utilities.items():
-        middle = float(np.mean(own))
-        for setting, u in zip(named[id], own, strict=True):
-            gaps.setdefault(setting, []).append(u - middle)
-    worth = {setting: (1 - share) * float(np.mean(found)) for setting, found in gaps.items()}
+    kinds = {product.id: [(setting_of(text), product.category) for text in drafts[product.id]] for product in products}
+    gaps = {id: np.asarray(own) - np.mean(own) for id, own in utilities.items()}
+    anywhere, here = defaultdict[Any, list[float]](list), defaultdict[Any, list[float]](list)
+    for id, own in gaps.items():
+        for (setting, category), gap in zip(kinds[id], own.tolist(), strict=True):
+            anywhere[setting].append(gap)
+            here[setting, category].append(gap)
+    worth = {setting: float(np.mean(found)) for setting, found in anywhere.items()}
+    extra = {kind: sum(gap - worth[kind[0]] for gap in found) / (len(found) + FEW) for kind, found in here.items()}
     return {
-        id: [u - worth[setting] for setting, u in zip(named[id], own, strict=True)] for id, own in utilities.items()
+        id: [u - (1 - share) * (worth[kind[0]] + extra[kind]) for kind, u in zip(kinds[id], own, strict=True)]
+        for id, own in utilities.items()
     }
 
 
