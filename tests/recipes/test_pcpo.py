@@ -303,7 +303,7 @@ def test_what_a_setting_is_worth_is_levelled():
     assert levelled(products, drafts, utilities, 0.5) == {"a": [0.5, -0.3125, 0.0], "b": [2.5, 0.5, -0.1875]}
 
 
-@pytest.mark.parametrize(("entropy", "share"), [(2.0, 1.0), (1.9, 0.625), (1.7, 0.0), (1.0, 0.0), (2.5, 1.0)])
+@pytest.mark.parametrize(("entropy", "share"), [(2.0, 1.0), (1.9, 0.625), (1.7, -0.0625), (1.0, -0.25), (2.5, 1.0)])
 def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float, share: float):
     config = Config(catalog=Path("c"), out=Path("o"))
     assert setting_share(config, BEFORE, {**BEFORE, "entropy": entropy}) == pytest.approx(share)

@@ -105,8 +105,8 @@ class Config:
     """Guard: nats that a description may lie from the reference, on average."""
     min_entropy: float = 0.8
     """Guard: share of the pre-trained model's entropy of settings within a category that must be left. The nearer the
-    entropy comes to it, the less counts what a setting is worth to a category or to all; 0 leaves it free, as
-    published."""
+    entropy comes to it, the less counts what a setting is worth to a category or to all, which at last counts
+    against it; 0 leaves it free, as published."""
     min_distinct: float = 0.6
     """Guard: share of its distinct-2 that must be left."""
     max_match_drop: float = 0.1

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 WATCHED_ADS = 8  # descriptions of each watched product, drawn one by one, every round from the same seeds
 SPARE = 1 / 3  # of the entropy that a run may lose, which settings by themselves are not to take
+LEAST_SHARE = -0.25
 FEW = 3  # texts of a setting in a category that say as much of it as all other categories do
 WATCH = "watch"  # what stands for a round's number in seeds and names
 ByProduct = Mapping[str, Any]
@@ -148,13 +149,18 @@ def write(
 
 
 def setting_share(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """How much of what a setting is worth by itself counts in the next round, 0 to 1: 1 while the entropy of settings
-    is what it was `before` all rounds, 0 where `SPARE` of the way from its guard is left, straight in between."""
+    """How much of what a setting is worth by itself counts in the next round, -0.25 to 1.
+
+    1 while the entropy of settings is what it was `before` all rounds, 0 where `SPARE` of the way from its guard is
+    left, straight in between. Below, half as steep, it counts against a setting that it is liked: even without, some
+    variety is lost in every round, and the guard would stop the run.
+    """
     floor = config.min_entropy * before["entropy"]
     if not floor:
         return 1.0
     level = floor + SPARE * (before["entropy"] - floor)
-    return float(np.clip((now["entropy"] - level) / max(before["entropy"] - level, 1e-9), 0.0, 1.0))
+    left = (now["entropy"] - level) / max(before["entropy"] - level, 1e-9)
+    return float(np.clip(left if left > 0 else left / 2, LEAST_SHARE, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +203,7 @@ def credited(config: Config, rounds: Sequence[Judged]) -> dict[str, Any]:
 def levelled(
     products: Sequence[Product], drafts: ByProduct, utilities: ByProduct, share: float
 ) -> dict[str, list[float]]:
-    """Utilities with a `share` of what settings are worth by themselves left in them, product id -> N of them.
+    """Utilities with a `share`, 1 or less, of what settings are worth by themselves left in, product id -> N of them.
 
     u' = u - (1 - share) w, where w is the mean of u - mean_product(u) over all of the round's texts that name the same
     setting, and over those of the same category as far as they differ from it (shrunk by `FEW` texts).
