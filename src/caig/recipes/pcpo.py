@@ -2,14 +2,13 @@
 
 It differs from the paper: N candidates in place of 2, of which all pairs train, with soft labels, since a hard one asks
 for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
-tells right from wrong product information by copying the title; a candidate gets the utility that its words have with
-other products, since what is a picture's own is learned by heart only; an anchor keeps chosen texts as likely as they
-were, since differences alone are also met by texts that fall to pieces; where settings lose variety, what they are
-worth to all products alike counts for less than it is; one low-rank adapter goes on through all rounds, and the
-reference is that adapter switched off; the candidates of a product are painted from one seed of its own, where the
-paper has seed 42 for every picture; and guards are watched on products that never train: a round to which one objects
-is taken by half or a quarter, or stops the run. Preset `caig-published` sets N, the labels, the losses' weights, the
-adapter and the learning rate as published.
+tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
+since differences alone are also met by texts that fall to pieces; where settings lose variety, what they are worth to
+all products alike counts for less than it is; one low-rank adapter goes on through all rounds, and the reference is
+that adapter switched off; the candidates of a product are painted from one seed of its own, where the paper has seed 42
+for every picture; and guards are watched on products that never train: a round to which one objects is taken by half or
+a quarter, or stops the run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the
+learning rate as published.
 
     out/settings.json            what decides the run
     out/pictures/<id>.webp       every painted picture, named by its pixels
@@ -81,9 +80,6 @@ class Config:
     labels: Literal["soft", "hard"] = "soft"
     """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
     further; hard: the better one is chosen for sure, as published."""
-    credit: Literal["words", "picture"] = "words"
-    """words: a candidate gets the utility that its words are expected to have by the pictures of all other products,
-    which is what can be learned for products that are not seen; picture: its own picture's, as published."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
@@ -105,8 +101,8 @@ class Config:
     """Guard: nats that a description may lie from the reference, on average."""
     min_entropy: float = 0.8
     """Guard: share of the pre-trained model's entropy of settings within a category that must be left. The nearer the
-    entropy comes to it, the less counts what a setting is worth to a category or to all, which at last counts
-    against it; 0 leaves it free, as published."""
+    entropy comes to it, the less counts what a setting is worth to all products alike; 0 leaves it free, as published.
+    """
     min_distinct: float = 0.6
     """Guard: share of its distinct-2 that must be left."""
     max_match_drop: float = 0.1
@@ -129,9 +125,9 @@ class Config:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
-        "candidates": 2, "products": 3200, "labels": "hard", "credit": "picture", "beta": 0.5, "product_weight": 1.0,
-        "anchor": 0.0, "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5,
-        "epochs": 1, "side": 512,
+        "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "anchor": 0.0,
+        "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1,
+        "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""
@@ -188,7 +184,6 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     store = Store(config.out, settings, policy.accelerator)
     studio = steps.Studio(config, models)
     watched = [steps.watch(store, 0, policy, studio, shelf.watched)]
-    judged: list[steps.Judged] = []
     for r in range(config.rounds):
         window, clock = shelf.window(r), Clock()
         with clock.measure("seconds_describe"):
@@ -199,10 +194,8 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
             before = policy.weights
-            judged.append(steps.Judged(products=window, drafts=drafts, utilities=utilities))
-            worth = store.by_one(f"rounds/{r}/worth", steps.credited, config, judged)
             share = steps.setting_share(config, watched[0].metrics, watched[-1].metrics)
-            aims = steps.levelled(window, drafts, worth["utilities"], share)
+            aims = steps.levelled(drafts, utilities, share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
@@ -211,13 +204,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         keep(policy, r)
         alarms = steps.alarms(config, watched[0].metrics, watched[-1].metrics)
         policy.tell(
-            r + 1,
-            alarm="; ".join(alarms),
-            explained=worth["explained"],
-            setting_share=share,
-            part=part,
-            **watched[-1].metrics,
-            **clock.seconds,
+            r + 1, alarm="; ".join(alarms), setting_share=share, part=part, **watched[-1].metrics, **clock.seconds
         )
         if alarms:
             break

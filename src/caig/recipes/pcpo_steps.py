@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from caig.evaluation.match import Described, distinct_2, setting_entropy
 from caig.imaging.compositing import compose
 from caig.models.protocols import RewardModel
 from caig.pipeline import as_seen, lay_out, read_cutout
-from caig.preference.worth import LATEST, worth_of_words
 from caig.recipes.processes import is_sharded
 from caig.seeding import seed_for
 from caig.types import Alpha, Description, Pixels, Placement, Product
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from caig.recipes.store import Store
 
 WATCHED_ADS = 8  # descriptions of each watched product, drawn one by one, every round from the same seeds
-SPARE = 1 / 3  # of the entropy that a run may lose, which settings by themselves are not to take
-LEAST_SHARE = -0.25
-FEW = 3  # texts of a setting in a category that say as much of it as all other categories do
 WATCH = "watch"  # what stands for a round's number in seeds and names
 ByProduct = Mapping[str, Any]
 
@@ -149,81 +144,32 @@ def write(
 
 
 def setting_share(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """How much of what a setting is worth by itself counts in the next round, -0.25 to 1.
-
-    1 while the entropy of settings is what it was `before` all rounds, 0 where `SPARE` of the way from its guard is
-    left, straight in between. Below, half as steep, it counts against a setting that it is liked: even without, some
-    variety is lost in every round, and the guard would stop the run.
-    """
+    """How much of what a setting is worth by itself counts in the next round, 0 to 1: the part that is left of the way
+    from the entropy of settings `before` all rounds down to its guard."""
     floor = config.min_entropy * before["entropy"]
     if not floor:
         return 1.0
-    level = floor + SPARE * (before["entropy"] - floor)
-    left = (now["entropy"] - level) / max(before["entropy"] - level, 1e-9)
-    return float(np.clip(left if left > 0 else left / 2, LEAST_SHARE, 1.0))
+    return float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A round's candidates: product id -> texts, and utilities of their pictures."""
+def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
+    """Utilities in which only a `share` of what a setting is worth by itself is left, product id -> N of them.
 
-    products: Sequence[Product]
-    drafts: ByProduct
-    utilities: ByProduct
+    u' = u - (1 - share) mean of u - mean_product(u) over all of the round's texts that name the same setting.
 
-    def rows(self, product: Product) -> list[tuple[str, str | None, str, str, float]]:
-        """Text, its setting, category, product and utility of each candidate."""
-        pairs = zip(self.drafts[product.id], self.utilities[product.id], strict=True)
-        return [(text, setting_of(text), product.category, product.id, utility) for text, utility in pairs]
-
-
-def credited(config: Config, rounds: Sequence[Judged]) -> dict[str, Any]:
-    """The utilities that the last of `rounds` trains on, product id -> N of them, and how much of those of their
-    pictures they explain (`worth_of_words` over all rounds so far).
-
-    Where words explain nothing, or `config.credit` says so, pictures keep their own.
+    What a setting is worth to all products alike pays best to be named every time, and costs the variety of settings.
+    Where the share is less, light, palette and what suits this very product count for more. It is a dearer KL on the
+    setting than on the rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
     """
-    last = rounds[-1]
-    as_judged = {"utilities": dict(last.utilities), "explained": 1.0}
-    if config.credit == "picture":
-        return as_judged
-    earlier = [row for one in rounds[:-1] for product in one.products for row in one.rows(product)]
-    told: dict[str, list[float]] = {}
-    shares, size = [], max(1, LATEST // config.candidates)
-    for start in range(0, len(last.products), size):
-        products = last.products[start : start + size]
-        own = [row for product in products for row in last.rows(product)]
-        worth, share = worth_of_words(*zip(*[*earlier, *own][-LATEST:], strict=True))
-        told |= zip((p.id for p in products), worth[-len(own) :].reshape(len(products), -1).tolist(), strict=True)
-        shares.append(share)
-    explained = float(np.mean(shares))
-    return {"utilities": told, "explained": explained} if explained > 0 else {**as_judged, "explained": 0.0}
-
-
-def levelled(
-    products: Sequence[Product], drafts: ByProduct, utilities: ByProduct, share: float
-) -> dict[str, list[float]]:
-    """Utilities with a `share`, 1 or less, of what settings are worth by themselves left in, product id -> N of them.
-
-    u' = u - (1 - share) w, where w is the mean of u - mean_product(u) over all of the round's texts that name the same
-    setting, and over those of the same category as far as they differ from it (shrunk by `FEW` texts).
-
-    What a setting is worth pays best to be named every time, and costs the variety of settings. Where the share is
-    less, light, palette and what suits this very product count for more. It is a dearer KL on the setting than on the
-    rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
-    """
-    kinds = {product.id: [(setting_of(text), product.category) for text in drafts[product.id]] for product in products}
-    gaps = {id: np.asarray(own) - np.mean(own) for id, own in utilities.items()}
-    anywhere, here = defaultdict[Any, list[float]](list), defaultdict[Any, list[float]](list)
-    for id, own in gaps.items():
-        for (setting, category), gap in zip(kinds[id], own.tolist(), strict=True):
-            anywhere[setting].append(gap)
-            here[setting, category].append(gap)
-    worth = {setting: float(np.mean(found)) for setting, found in anywhere.items()}
-    extra = {kind: sum(gap - worth[kind[0]] for gap in found) / (len(found) + FEW) for kind, found in here.items()}
+    named = {id: [setting_of(text) for text in drafts[id]] for id in utilities}
+    gaps: dict[str | None, list[float]] = {}
+    for id, own in utilities.items():
+        middle = float(np.mean(own))
+        for setting, u in zip(named[id], own, strict=True):
+            gaps.setdefault(setting, []).append(u - middle)
+    worth = {setting: (1 - share) * float(np.mean(found)) for setting, found in gaps.items()}
     return {
-        id: [u - (1 - share) * (worth[kind[0]] + extra[kind]) for kind, u in zip(kinds[id], own, strict=True)]
-        for id, own in utilities.items()
+        id: [u - worth[setting] for setting, u in zip(named[id], own, strict=True)] for id, own in utilities.items()
     }
 
 
