@@ -96,9 +96,8 @@ def obedience(
         yield mean(f"{name} recognised in renders, descriptions shuffled", chance, products)
         yield mean(f"{name} recognised in paintings, descriptions shuffled", shuffled, products)
         yield bootstrap(f"{name}: paintings over renders", _ratio, products, painting, render)
-        yield bootstrap(
-            f"{name}: paintings over renders, above chance", _above, products, painting, shuffled, render, chance
-        )
+        above = painting - shuffled, render - chance
+        yield bootstrap(f"{name}: paintings over renders, above chance", _ratio, products, *above)
 
 
 def closeness(
@@ -184,15 +183,6 @@ def _right(
 
 def _ratio(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(first.mean() / max(second.mean(), 1e-9))
-
-
-def _above(
-    painting: NDArray[np.float64],
-    shuffled: NDArray[np.float64],
-    render: NDArray[np.float64],
-    chance: NDArray[np.float64],
-) -> float:
-    return float((painting.mean() - shuffled.mean()) / max(render.mean() - chance.mean(), 1e-9))
 
 
 def _spread(features: NDArray[np.floating]) -> float:
