@@ -12,7 +12,7 @@ chosen on a validation world. Measured on products that no training saw, in worl
     and match rate, entropy of settings within a category, distinct-2 of the single samples, KL per description
 
 A run of 48 products x 8 candidates x 6 rounds takes 11 minutes on a core, measuring it 2, headroom 9 in the first
-world. The default grid of 1 validation world and 6 others, 3 learning rates and 4 trained rows is 36 runs of 3,072
+world. The default grid of 1 validation world and 6 others, 3 learning rates and 4 trained rows is 36 runs of 2,304
 pictures: about 8 hours on 2 cores. The reward model is no network: a conditional logit on the shop's own picture
 statistics and categories, learned from the clicks of one log of rendered scenes per world; the guard is another, from
 the other half of the training products. So the rows say what the optimiser makes of a good judge; the embedded reward
@@ -78,7 +78,7 @@ class Config:
     rates: tuple[float, ...] = (5e-4, 1e-3, 3e-3)
     """Learning rates to choose from, for each row, on the validation world; a single one is taken as it is."""
     rounds: int = 6
-    products: int = 64
+    products: int = 48
     """Per round, with 8 candidates each; rows with 2 candidates see four times as many products."""
     tested: int = 150
     """Held-out products, at most."""
