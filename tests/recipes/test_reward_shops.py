@@ -31,11 +31,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(samples, "SIZE", TINY)
-    monkeypatch.setattr(shops, "PRODUCTS", 3)
 
 
 def config(data: Path, out: Path, **fields) -> Config:
     usual = {"backbone": "fresh", "tower_steps": 0, "shops": data / "shops", "shop_steps": 3, "checkpoint_every": 1}
+    usual |= {"shop_products": 3}
     return toy(data, out, **usual | {"warmup": 1} | fields)
 
 
@@ -62,7 +62,7 @@ def test_the_losses_are_the_mean_over_shops_and_that_of_naming_the_category(data
     with torch.no_grad():
         naming.bias.copy_(torch.tensor([0.0, 2.0, 0.0]))
     about = replace(settings, attribute_dropout=0.0)
-    found, named = shops.shop_losses(network, naming, processor, one, about, seed=0)
+    found, named = shops.shop_losses(network, naming, one, shops.draw_shown(processor, one, about, seed=0))
     alike = click_share_error(torch.zeros(3), torch.tensor([1.0, 1.5, 2]), torch.ones(3), torch.zeros(3).long())
     print(f"required: about {alike / 2:.4f}, of utilities that hardly differ; measured: {found:.4f}")
     assert found.item() == pytest.approx(alike.item() / 2, rel=0.2), "the second shop has one picture: nothing to tell"

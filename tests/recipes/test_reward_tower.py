@@ -73,25 +73,24 @@ def test_sharp_and_blurred_stripes_differ_in_fine_detail():
 
 
 def config(out: Path, **fields) -> Config:
-    usual = {"tower_steps": 3, "checkpoint_every": 1, "warmup": 1}
+    usual = {"tower_steps": 3, "tower_batch": 4, "checkpoint_every": 1, "warmup": 1}
     return Config(data=DATA, clicks=DATA, out=out, **usual | fields)
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(samples, "SIZE", TINY)
-    monkeypatch.setattr(tower, "BATCH", 4)
 
 
 def test_a_resumed_leg_equals_an_uncut_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     uncut, *_ = reward.build(config(tmp_path / "uncut"))
     drawn, seen = tower.draw_views, []
 
-    def cut_at_the_third(views, rng):
+    def cut_at_the_third(views, count, rng):
         seen.append(rng)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return drawn(views, rng)
+        return drawn(views, count, rng)
 
     monkeypatch.setattr(tower, "draw_views", cut_at_the_third)
     with pytest.raises(KeyboardInterrupt):

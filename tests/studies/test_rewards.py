@@ -13,7 +13,7 @@ import pytest
 from caig.data.scenes import read_scenes
 from caig.errors import InputError
 from caig.models.mllm import BackboneSize
-from caig.recipes.reward import samples, tower
+from caig.recipes.reward import samples
 from caig.shop.shoppers import World
 from caig.studies import reward_baselines, rewards
 from caig.studies.reward_tables import Judged, buckets, difference, ladder
@@ -69,7 +69,6 @@ def estimates(lines: list[Estimate | str]) -> dict[str, Estimate]:
 
 def test_a_study_keeps_its_cells(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(samples, "SIZE", TINY)
-    monkeypatch.setattr(tower, "BATCH", 4)
     config = toy(scenes, tmp_path, systems=("chance", "ours", "published", "ours, 1,000 impressions"))
     filled, fill = [], rewards.fill
 

@@ -6,12 +6,17 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+Item, Read, Drawn = TypeVar("Item"), TypeVar("Read"), TypeVar("Drawn")
+READERS = 8  # threads; decoding a picture leaves Python alone
 
 
 def cosine_with_warmup(step: int, steps: int, warmup: int) -> float:
@@ -72,6 +77,36 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint written by `save_checkpoint` (tensors and plain values only), None when there is none."""
     return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+
+def read_in_threads(read: Callable[[Item], Read], items: Iterable[Item]) -> list[Read]:
+    """`read` of each of `items`, in their order."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(read, items))
+
+
+def drawn_ahead(draw: Callable[[int], Drawn], steps: range, workers: int) -> Iterator[Drawn]:
+    """`draw(step)` of each of `steps`, in order. `workers` processes, copies of this one, draw ahead of the training;
+    0: each is drawn when its turn comes. They draw the same, since `draw` depends on its step alone."""
+    if not workers:
+        return map(draw, steps)
+    draws: Any = _Draws(draw, steps)
+    return iter(DataLoader(draws, batch_size=None, num_workers=workers, collate_fn=_as_drawn, prefetch_factor=4))
+
+
+class _Draws(Dataset[Any]):
+    def __init__(self, draw: Callable[[int], Any], steps: range) -> None:
+        self.draw, self.steps = draw, steps
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.draw(self.steps[index])
+
+
+def _as_drawn(drawn: Any) -> Any:
+    return drawn
 
 
 def mean_loss(losses: Iterable[Tensor]) -> float:

@@ -13,7 +13,7 @@ held-out products:
 
 `out`/cells keeps each (world, system) once, so that a cut study goes on where it stopped and another system costs
 itself alone; `out`/tower is the backbone that all trained systems but the cnn start from. It saw no click of these
-worlds, but those of other shops on the same shelf (`shops`), as a model would that serves many.
+worlds, but those of other shops on the same shelf (`shops`), as a model would that serves many. Or `backbone` names one.
 Systems that train take the learning rate, of `lrs`, with the best validation accuracy, at the same number of steps and
 pictures.
 """
@@ -39,6 +39,7 @@ from caig.data.comparisons import split
 from caig.data.scenes import SceneRecord, read_scenes
 from caig.errors import InputError
 from caig.evaluation.metrics import agreement
+from caig.recipes.training import read_in_threads
 from caig.shop.shoppers import Ad, World
 from caig.studies.learnability import pairs_within
 from caig.studies.shelf import ad_of, product_on_shelf, write_counts
@@ -89,6 +90,9 @@ class Config:
     systems: tuple[str, ...] = SYSTEMS
     lrs: tuple[float, ...] = (1e-4, 5e-4)
     """Learning rates to choose from by validation."""
+    backbone: str = "fresh"
+    """fresh: a tower that is trained here first, as the next three fields say; or a reward model whose tower and tastes
+    all trained systems start from, embedded or a folder."""
     tower_steps: int = 400
     shops: int = 32
     """Other worlds whose clicks teach the tower what shoppers look at; 0: none."""
@@ -188,7 +192,8 @@ def measured(config: Config, scenes: Sequence[SceneRecord]) -> list[Ad]:
 def once(path: Path, scenes: Sequence[SceneRecord], measure: Callable[[SceneRecord], Floats]) -> Floats:
     """`measure` of every scene, f64[N, K], taken once and kept in `path` by id; InputError if those are others."""
     if not path.is_file():
-        write_atomic(path, to_json({scene.id: measure(scene) for scene in scenes}).encode())
+        values = read_in_threads(measure, scenes)
+        write_atomic(path, to_json({scene.id: value for scene, value in zip(scenes, values, strict=True)}).encode())
     values = json.loads(path.read_text())
     if set(values) != {scene.id for scene in scenes}:
         hint = "Name a fresh --out, or the scenes that the study was begun with."
@@ -291,10 +296,13 @@ def seen(picture: NDArray[np.uint8], settings: Mapping[str, Any]) -> NDArray[np.
 
 def tower(config: Config) -> Path:
     """The backbone that has learned to see, from other shops too, and nothing of these worlds; trained once."""
+    from caig.models.hub import resolve
     from caig.models.reward_model import save_reward
     from caig.recipes import reward
     from caig.recipes.reward.report import uncalibrated
 
+    if config.backbone != "fresh":
+        return resolve(config.backbone, "reward")
     folder = config.out / "tower" / "model"
     if not (folder / "reward.json").is_file():
         settings = reward.Config(

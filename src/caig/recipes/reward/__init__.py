@@ -73,10 +73,16 @@ class Config:
     """The higher observed CTR of a pair over the lower one must lie within."""
     tower_steps: int = 1000
     """Steps in which a fresh tower learns to see, before any click; 0 with another backbone."""
+    tower_batch: int = 32
+    """Pictures of such a step."""
     shops: Path | None = None
     """Folder with a click log of each of other shops, whose pictures lie in `data` too: after the tower, a fresh
     siamese backbone learns from them what shoppers look at."""
     shop_steps: int = 3000
+    shop_products: int = 6
+    """Products of such a step, eight pictures each."""
+    describing_weight: float = 0.2
+    """Of the tower's losses, on `tower_batch` pictures beside; 0: it only judges from then on. Doubles the price."""
     steps: int = 500
     products: int = 8
     """Products a step."""
@@ -105,6 +111,8 @@ class Config:
     device: str | None = None
     """cpu, cuda, cuda:1 …; None: a GPU when there is one."""
     threads: int = 1
+    workers: int = 0
+    """Processes that draw and encode the pictures of a fresh backbone's steps ahead of it; worth it beside a GPU."""
     checkpoint_every: int = 100
     """Steps between checkpoints, each with a validation loss in the log."""
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from random import Random
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from caig.errors import CatalogError, ImageError
 from caig.models.mllm import BackboneSize
 from caig.models.reward_model import letterbox
 from caig.recipes.reward import Config
+from caig.recipes.training import read_in_threads
 from caig.seeding import seed_for
 from caig.types import Pixels, Product
 
@@ -203,15 +205,40 @@ def read_pictures(
 ) -> list[str]:
     """Put letterboxed pictures u8[S, S, 3] by creative id `into`; creatives whose picture cannot be read, with the
     fault."""
-    rejected, archives = [], dict[Path, tarfile.TarFile]()
-    for creative in creatives:
+    archives = Archives()
+
+    def read(creative: CreativeClicks) -> Pixels | ImageError:
         try:
-            into[creative.creative_id] = letterbox(_read_picture(creative.image, folders, archives), side)
+            return letterbox(_read_picture(creative.image, folders, archives), side)
         except ImageError as error:
-            rejected.append(f"creative '{creative.creative_id}', {error}")
-    for archive in archives.values():
-        archive.close()
-    return rejected
+            return error
+
+    found = dict(zip((c.creative_id for c in creatives), read_in_threads(read, creatives), strict=True))
+    archives.close()
+    into |= {name: picture for name, picture in found.items() if not isinstance(picture, ImageError)}
+    return [f"creative '{name}', {error}" for name, error in found.items() if isinstance(error, ImageError)]
+
+
+class Archives:
+    """Tars, opened once and read by one thread at a time."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, tarfile.TarFile] = {}
+        self.lock = Lock()
+
+    def read(self, path: str, member: str) -> bytes:
+        """A member's bytes; KeyError, OSError or TarError when there is none."""
+        with self.lock:
+            if path not in self.opened:
+                self.opened[path] = tarfile.open(path)  # noqa: SIM115 - `close` closes it
+            file = self.opened[path].extractfile(member)
+            if file is None:
+                raise KeyError(member)
+            return file.read()
+
+    def close(self) -> None:
+        for archive in self.opened.values():
+            archive.close()
 
 
 def tokenizer_texts(config: Config) -> list[str]:
@@ -314,7 +341,7 @@ def _bare(creative: CreativeClicks) -> CreativeClicks:
     return replace(creative, product_id=creative.product_id.rpartition(WITHIN)[2])
 
 
-def _read_picture(name: str, folders: Sequence[Path], archives: dict[Path, tarfile.TarFile]) -> Pixels:
+def _read_picture(name: str, folders: Sequence[Path], archives: Archives) -> Pixels:
     """u8[H, W, 3]: a file, or a member of a tar that is opened once."""
     from caig.imaging.reading import read_photo
 
@@ -322,12 +349,8 @@ def _read_picture(name: str, folders: Sequence[Path], archives: dict[Path, tarfi
     if not member:
         return read_photo(path).image
     try:
-        if Path(path) not in archives:
-            archives[Path(path)] = tarfile.open(path)  # noqa: SIM115 - read_pictures closes it
-        file = archives[Path(path)].extractfile(member)
-        assert file is not None
-        return np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB"))
-    except (OSError, KeyError, AssertionError, tarfile.TarError, Image.DecompressionBombError) as error:
+        return np.asarray(Image.open(io.BytesIO(archives.read(path, member))).convert("RGB"))
+    except (OSError, KeyError, tarfile.TarError, Image.DecompressionBombError) as error:
         raise ImageError(
             name, expected="a picture in the archive", got=f"{type(error).__name__}", next_step="Check its name."
         ) from error

@@ -4,7 +4,8 @@ One shop's clicks are few beside what a network could make of them. Many shops d
 less in what of a picture they see at all. So the whole backbone learns from the logs of all of them at once, each shop
 with a `Utility` of its own over shared tastes (multi-task learning, Caruana 1997). A new shop then starts with what
 they usually like, knows how much they differ, and needs fewer clicks. Not in the paper, which has one shop. Tastes
-differ by category, and clicks are a slow way to learn to read: so the last token also learns to name the category.
+differ by category, and clicks are a slow way to learn to read: so the last token also learns to name the category. And
+it goes on to describe scenes beside, as in the first leg, so that what it measured there stays measured.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ from caig.models.reward_model import RewardNetwork, Utility, category_key, width
 from caig.preference.losses import click_share_error
 from caig.recipes.processes import copy_first, join_processes
 from caig.recipes.reward.samples import perhaps_mirrored, read_part, read_titles, words
-from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
+from caig.recipes.reward.tower import MASK_WEIGHT, Seen, describing, description_losses, read_views, see_views
+from caig.recipes.training import Log, cosine_with_warmup, drawn_ahead, load_checkpoint, mean_loss, save_checkpoint
 from caig.seeding import seed_for
 from caig.types import Pixels, Product
 
 if TYPE_CHECKING:
     from caig.recipes.reward import Config
 
-PRODUCTS, PICTURES = 6, 8  # of a step
+PICTURES = 8  # of a product and step
 LR, VALIDATION_BATCHES = 1e-3, 8
 NAMING_WEIGHT = 0.1  # of the cross-entropy of the category
 
@@ -52,6 +54,15 @@ class Shelf:
     impressions: Tensor
     category: Tensor  # i64[N], in the order of the categories' names
     rows: list[list[int]]  # of each product with two pictures or more
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """B pictures drawn from a shelf for one step."""
+
+    inputs: Any  # encoded with their texts
+    picked: Tensor  # i64[B], rows of the shelf
+    owner: Tensor  # i64[B], which of the drawn products
 
 
 def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side: int) -> None:
@@ -69,8 +80,9 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
         naming = nn.Linear(width_of(network.backbone), len(categories_of(read_titles(config.data, config.catalog)))).to(
             network.backbone.device
         )
+    describer = describing(config, network) if config.tower_steps and config.describing_weight else None
     learning = [  # utilities keep their scale, log_slope
-        *network.backbone.parameters(),
+        *(network.backbone if describer is None else describer).parameters(),
         *network.heads.parameters(),
         *naming.parameters(),
     ]
@@ -79,24 +91,37 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
     if state := load_checkpoint(path):
         network.load_state_dict(state["network"])
         naming.load_state_dict(state["naming"])
+        if describer is not None:
+            describer.load_state_dict(state["describer"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    parts = read_shelves(config, logs, side) if start < config.shop_steps else {}
-    for step in range(start, config.shop_steps):
+    left, parts = range(start, config.shop_steps), read_shelves(config, logs, side) if start < config.shop_steps else {}
+    views = read_views(config, side) if left and describer is not None else None
+
+    def draw(step: int) -> tuple[Shown, Seen | None]:
+        shown = draw_shown(processor, parts["train"], config, seed_for(config.seed, "shop", step))
+        if views is None:
+            return shown, None
+        return shown, see_views(processor, views, config.tower_batch, seed_for(config.seed, "view beside", step))
+
+    for step, (shown, seen) in zip(left, drawn_ahead(draw, left, config.workers), strict=True):
         network.train()
         for group in optimizer.param_groups:
             group["lr"] = LR * cosine_with_warmup(step, config.shop_steps, config.warmup)
-        loss, named = shop_losses(
-            network, naming, processor, parts["train"], config, seed_for(config.seed, "shop", step)
-        )
+        loss, named = shop_losses(network, naming, parts["train"], shown)
+        whole = config.point_weight * loss + NAMING_WEIGHT * named
+        if describer is not None and seen is not None:
+            mask, detail, summary = description_losses(describer, network, seen)
+            whole = whole + config.describing_weight * (MASK_WEIGHT * mask + detail + summary)
         optimizer.zero_grad(set_to_none=True)
-        (config.point_weight * loss + NAMING_WEIGHT * named).backward()
+        whole.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.shop_steps:
             held_out = validation_loss(network, naming, processor, parts["validation"], config)
             log.write(step=step + 1, loss=loss.item(), naming_loss=named.item(), validation_loss=held_out)
             state = {"network": network.state_dict(), "naming": naming.state_dict()}
+            state |= {} if describer is None else {"describer": describer.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "step": step + 1}
             if accelerator.is_main_process:
                 save_checkpoint(path, state)
@@ -105,24 +130,31 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
     network.knows_tastes = True
 
 
-def shop_losses(
-    network: RewardNetwork, naming: nn.Module, processor: Any, shelf: Shelf, config: Config, seed: int
-) -> tuple[Tensor, Tensor]:
-    """(mean over shops of L_Point, `click_share_error`; cross-entropy of the category by `naming`) on PICTURES of each
-    of PRODUCTS, scalars."""
+def draw_shown(processor: Any, shelf: Shelf, config: Config, seed: int) -> Shown:
+    """PICTURES of each of `config.shop_products`, mirrored at random, and their products in other words each time."""
     rng = Random(seed)
-    drawn = [rng.sample(rows, min(PICTURES, len(rows))) for rows in rng.choices(shelf.rows, k=PRODUCTS)]
+    drawn = [rng.sample(rows, min(PICTURES, len(rows))) for rows in rng.choices(shelf.rows, k=config.shop_products)]
     texts = [text for rows in drawn for text in [words(shelf.products[rows[0]], config, rng)] * len(rows)]
     pictures = [perhaps_mirrored(shelf.pictures[row], rng) for rows in drawn for row in rows]
-    hidden = network.hidden(encode(processor, texts, pictures, network.backbone.device))
+    return Shown(
+        inputs=encode(processor, texts, pictures),
+        picked=torch.tensor([row for rows in drawn for row in rows]),
+        owner=torch.tensor([k for k, rows in enumerate(drawn) for _ in rows]),
+    )
+
+
+def shop_losses(network: RewardNetwork, naming: nn.Module, shelf: Shelf, shown: Shown) -> tuple[Tensor, Tensor]:
+    """(mean over shops of L_Point, `click_share_error`; cross-entropy of the category by `naming`), scalars."""
+    device = network.backbone.device
+    hidden = network.hidden(shown.inputs.to(device))
     (utility,) = network.told(hidden)
-    relative = utility * network.log_slope.exp()
-    owner = torch.tensor([k for k, rows in enumerate(drawn) for _ in rows], device=relative.device)
-    picked = [row for rows in drawn for row in rows]
-    clicks, shown = (counts[picked].to(relative.device) for counts in (shelf.clicks, shelf.impressions))
-    each = zip(relative.unbind(1), clicks.unbind(1), shown.unbind(1), strict=True)
+    relative, owner = utility * network.log_slope.exp(), shown.owner.to(device)
+    clicks, impressions, category = (
+        of_all[shown.picked].to(device) for of_all in (shelf.clicks, shelf.impressions, shelf.category)
+    )
+    each = zip(relative.unbind(1), clicks.unbind(1), impressions.unbind(1), strict=True)
     loss = torch.stack([click_share_error(r, c, n, owner) for r, c, n in each]).mean()
-    return loss, F.cross_entropy(naming(hidden), shelf.category[picked].to(hidden.device))
+    return loss, F.cross_entropy(naming(hidden), category)
 
 
 @torch.inference_mode()
@@ -132,8 +164,8 @@ def validation_loss(network: RewardNetwork, naming: nn.Module, processor: Any, s
         return 0.0
     network.eval()
     seeds = [seed_for("shop validation", k) for k in range(VALIDATION_BATCHES)]
-    found = [shop_losses(network, naming, processor, shelf, config, seed)[0].item() for seed in seeds]
-    return float(np.mean(found))
+    drawn = (draw_shown(processor, shelf, config, seed) for seed in seeds)
+    return mean_loss(shop_losses(network, naming, shelf, shown)[0] for shown in drawn)
 
 
 def categories_of(titles: Mapping[str, Product]) -> list[str]:

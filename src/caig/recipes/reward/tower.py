@@ -12,8 +12,8 @@ used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -24,14 +24,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caig.data.comparisons import split
-from caig.data.scenes import read_scenes
+from caig.data.scenes import SceneRecord, read_scenes
 from caig.data.templates import QUESTIONS, instruct
 from caig.models.mllm import PictureFeatures, encode, with_features
 from caig.models.mllm.reading import core
 from caig.models.reward_model import RewardNetwork, letterbox, width_of
 from caig.recipes.processes import copy_first, join_processes
 from caig.recipes.reward.samples import product_of
-from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint, save_checkpoint
+from caig.recipes.training import (
+    Log,
+    cosine_with_warmup,
+    drawn_ahead,
+    load_checkpoint,
+    read_in_threads,
+    save_checkpoint,
+)
 from caig.seeding import seed_for
 from caig.types import Pixels
 
@@ -44,7 +51,7 @@ COLOURS = 3  # the first of them
 MEASURES = CHANNELS + COLOURS  # of a region: the deviations of light and colours too
 OUTPUTS = MASK_CELLS**2 + CHANNELS * CELLS**2
 MASK_WEIGHT = 3.0
-LR, BATCH = 1.5e-3, 32
+LR = 1.5e-3
 REGIONS, RIM = 4, 12  # a twelfth of the side is near the product, or near the rim
 TYPICAL_SIZE = 2.3  # minus the log of the share of a picture that its product covers
 # Mean and deviation over rendered scenes, in round numbers: of each channel, and of the deviations in a region.
@@ -63,6 +70,15 @@ class Views:
     masks: NDArray[np.uint8]  # u8[N, S, S]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """B views drawn for one step."""
+
+    inputs: Any  # encoded with their texts
+    pictures: Tensor  # u8[B, S, S, 3]
+    masks: Tensor  # u8[B, S, S]
+
+
 def train_tower(config: Config, network: RewardNetwork, processor: Any, side: int) -> None:
     """Train the whole backbone for `config.tower_steps`; goes on where it was cut.
 
@@ -77,13 +93,16 @@ def train_tower(config: Config, network: RewardNetwork, processor: Any, side: in
         learning.load_state_dict(state["weights"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    views = read_views(config, side) if start < config.tower_steps else None
-    for step in range(start, config.tower_steps):
+    left, views = range(start, config.tower_steps), read_views(config, side) if start < config.tower_steps else None
+
+    def draw(step: int) -> Seen:
+        return see_views(processor, views, config.tower_batch, seed_for(config.seed, "view", step))
+
+    for step, seen in zip(left, drawn_ahead(draw, left, config.workers), strict=True):
         learning.train()
-        seen = draw_views(views, np.random.default_rng(seed_for(config.seed, "view", step)))
         for group in optimizer.param_groups:
             group["lr"] = LR * cosine_with_warmup(step, config.tower_steps, config.warmup)
-        mask, detail, summary = description_losses(learning, network, processor, *seen)
+        mask, detail, summary = description_losses(learning, network, seen)
         optimizer.zero_grad(set_to_none=True)
         (MASK_WEIGHT * mask + detail + summary).backward()
         torch.nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
@@ -105,24 +124,26 @@ def learner(config: Config, network: RewardNetwork) -> nn.ModuleDict:
     return nn.ModuleDict({"core": core(network.backbone), **heads}).to(network.backbone.device)
 
 
-def description_losses(
-    learning: nn.ModuleDict,
-    network: RewardNetwork,
-    processor: Any,
-    texts: Sequence[str],
-    pictures: Sequence[Pixels],
-    masks: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
+def describing(config: Config, network: RewardNetwork) -> nn.ModuleDict:
+    """`learner` as `train_tower` left it, of `network` as it is."""
+    learning, state = learner(config, network), load_checkpoint(config.out / "tower.pt")
+    assert state is not None
+    own = {name: weight for name, weight in state["weights"].items() if not name.startswith("core.")}
+    learning.load_state_dict(own, strict=False)
+    return learning
+
+
+def description_losses(learning: nn.ModuleDict, network: RewardNetwork, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
     """(cross-entropy of the product's share of each small cell, squared error of cells, squared error of the last
     token's summary), scalars."""
-    inputs = encode(processor, texts, pictures, network.backbone.device)
+    device = network.backbone.device
+    inputs = seen.inputs.to(device)
     features = core(network.backbone).get_image_features(pixel_values=inputs["pixel_values"], return_dict=True)
     tokens = list(features.pooler_output)
     told = learning["cells"](torch.stack(tokens))  # (B, tokens, OUTPUTS)
     whole = learning["whole"](network.hidden(with_features(inputs, [PictureFeatures(tokens=one) for one in tokens])))
-    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
-    wanted = targets(x, masks, round(told.shape[1] ** 0.5))
-    where, what, summary = (target.to(told.device) for target in wanted)
+    pictures, masks = seen.pictures.to(device).permute(0, 3, 1, 2) / 255, seen.masks.to(device)[:, None] / 255
+    where, what, summary = targets(pictures, masks, round(told.shape[1] ** 0.5))
     on_product, detail = told.split([MASK_CELLS**2, OUTPUTS - MASK_CELLS**2], dim=2)
     found = F.binary_cross_entropy_with_logits(on_product, where)
     return found, F.mse_loss(detail, what), F.mse_loss(whole, summary)
@@ -142,7 +163,7 @@ def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor,
         share, f32[B, REGIONS * MEASURES + 1].
     """
     side = pictures.shape[-1]
-    light = torch.einsum("bchw,c->bhw", pictures, LIGHT)[:, None]
+    light = torch.einsum("bchw,c->bhw", pictures, LIGHT.to(pictures))[:, None]
     red, green, blue = pictures.split(1, dim=1)
     colours = torch.cat([light, red - green, (red + green) / 2 - blue], 1)
     low = _blur(light)
@@ -155,7 +176,7 @@ def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor,
     areas = areas / areas.sum((2, 3), keepdim=True)
     means, squares = (torch.einsum("brhw,bchw->brc", areas, x) for x in (found, F.avg_pool2d(colours**2, cell)))
     spread = (squares - means[..., :COLOURS] ** 2).clamp_min(0).add(1e-6).sqrt()
-    regions = torch.cat([_standard(means), (spread - SPREAD_CENTRE) / SPREAD_SCALE], 2).flatten(1)
+    regions = torch.cat([_standard(means), (spread - SPREAD_CENTRE.to(spread)) / SPREAD_SCALE.to(spread)], 2).flatten(1)
     size = (masks.mean((1, 2, 3)) + 1e-3).log()[:, None] + TYPICAL_SIZE
     cells = _standard(found.movedim(1, -1)).movedim(-1, 1)
     return _by_token(share, grid), _by_token(cells, grid), torch.cat([regions, size], 1)
@@ -171,27 +192,41 @@ def regions_of(masks: Tensor) -> Tensor:
     return torch.cat([masks, near - masks, 1 - near, rim * (1 - masks)], 1)
 
 
+@lru_cache(maxsize=1)  # for the second leg too
 def read_views(config: Config, side: int) -> Views:
     """Every scene of a training product, letterboxed to `side`; InputError without scene archives."""
     scenes = [scene for scene in read_scenes(config.data, painted=True) if split(scene.product["id"]) == "train"]
-    alphas = [np.repeat(scene.cutout()[..., 3:], 3, axis=2) for scene in scenes]
+
+    def square(scene: SceneRecord) -> tuple[Pixels, NDArray[np.uint8]]:
+        alpha = np.repeat(scene.cutout()[..., 3:], 3, axis=2)
+        return letterbox(scene.image(), side), letterbox(alpha, side, bars=0)[..., 0]
+
+    pictures, masks = zip(*read_in_threads(square, scenes), strict=True)
     asked = QUESTIONS[config.form]
     return Views(
         texts=[instruct(product_of(s.product), k % len(asked), of=config.form) for k, s in enumerate(scenes)],
-        pictures=np.stack([letterbox(scene.image(), side) for scene in scenes]),
-        masks=np.stack([letterbox(alpha, side, bars=0)[..., 0] for alpha in alphas]),
+        pictures=np.stack(pictures),
+        masks=np.stack(masks),
     )
 
 
-def draw_views(views: Views, rng: np.random.Generator) -> tuple[list[str], list[Pixels], Tensor]:
-    """BATCH texts and pictures, cut, mirrored, recoloured and blurred at random, with masks f32[B, 1, S, S].
+def see_views(processor: Any, views: Views, count: int, seed: int) -> Seen:
+    """`count` views, drawn from `seed` and encoded."""
+    texts, pictures, masks = draw_views(views, count, np.random.default_rng(seed))
+    together = torch.from_numpy(np.stack(pictures))
+    return Seen(inputs=encode(processor, texts, pictures), pictures=together, masks=torch.from_numpy(np.stack(masks)))
+
+
+def draw_views(
+    views: Views, count: int, rng: np.random.Generator
+) -> tuple[list[str], list[Pixels], list[NDArray[np.uint8]]]:
+    """`count` texts, pictures u8[S, S, 3] and masks u8[S, S], cut, mirrored, recoloured and blurred at random.
 
     Changes that would change a click label are fine here: targets are measured after them.
     """
-    drawn = rng.integers(len(views.pictures), size=BATCH)
+    drawn = rng.integers(len(views.pictures), size=count)
     pictures, masks = zip(*(_vary(views.pictures[k], views.masks[k], rng) for k in drawn), strict=True)
-    texts = [views.texts[k] for k in drawn]
-    return texts, list(pictures), torch.from_numpy(np.stack(masks)).float()[:, None] / 255
+    return [views.texts[k] for k in drawn], list(pictures), list(masks)
 
 
 def _vary(picture: Pixels, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Pixels, NDArray[np.uint8]]:
@@ -214,11 +249,11 @@ def _vary(picture: Pixels, mask: NDArray[np.uint8], rng: np.random.Generator) ->
 def _standard(channels: Tensor) -> Tensor:
     """f32[..., CHANNELS] of means, with energies as logs, around 0 with deviations of about 1."""
     colours, energy = channels.split([COLOURS, CHANNELS - COLOURS], dim=-1)
-    return (torch.cat([colours, energy.add(1e-5).log()], -1) - CENTRE) / SCALE
+    return (torch.cat([colours, energy.add(1e-5).log()], -1) - CENTRE.to(channels)) / SCALE.to(channels)
 
 
 def _blur(plane: Tensor) -> Tensor:
-    kernel = torch.outer(BINOMIAL, BINOMIAL)[None, None]
+    kernel = torch.outer(BINOMIAL, BINOMIAL)[None, None].to(plane)
     return F.conv2d(F.pad(plane, (2,) * 4, mode="reflect"), kernel)
 
 
