@@ -69,6 +69,15 @@ def test_the_losses_are_the_mean_over_shops_and_that_of_naming_the_category(data
     assert named.item() == pytest.approx(math.log(1 + 2 * math.exp(-2)))
 
 
+def test_a_step_draws_as_many_products_as_asked(data: Path, tmp_path: Path):
+    settings = config(data, tmp_path, shop_products=2)
+    _, processor, side = reward.build(replace(settings, shops=None))
+    shelf = shops.read_shelves(settings, sorted((data / "shops").iterdir()), side)["train"]
+    shown = shops.draw_shown(processor, shelf, settings, seed=1)
+    assert shown.owner.tolist() == [0, 0, 0, 1, 1, 1] and len(shown.inputs["input_ids"]) == len(shown.picked) == 6
+    assert len({shelf.products[row].id for row in shown.picked.tolist()[:3]}) == 1
+
+
 def test_a_resumed_leg_equals_an_uncut_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     uncut = reward.build(config(data, tmp_path / "uncut"))[0]
     loss, cut = shops.shop_losses, [None] * 3 + [KeyboardInterrupt]  # a step, its validation, the next step, cut

@@ -105,6 +105,48 @@ def test_a_resumed_leg_equals_an_uncut_one(tmp_path: Path, monkeypatch: pytest.M
     assert changed == {"vision_tower", "multi_modal_projector", "language_model"}
 
 
+def test_processes_that_draw_ahead_change_no_weight(tmp_path: Path):
+    alone, *_ = reward.build(config(tmp_path / "alone"))
+    ahead, *_ = reward.build(config(tmp_path / "ahead", workers=2))
+    one, other = alone.state_dict(), ahead.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_step_sees_as_many_pictures_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen, losses = [], tower.description_losses
+    monkeypatch.setattr(tower, "description_losses", lambda *about: seen.append(len(about[-1].masks)) or losses(*about))
+    reward.build(config(tmp_path, tower_steps=2, tower_batch=3))
+    assert seen == [3, 3]
+
+
+def test_the_second_leg_goes_on_describing(tmp_path: Path):
+    scenes = sorted(tower.read_scenes(DATA), key=lambda scene: scene.product["id"])
+    (tmp_path / "shops").mkdir()
+    rows = [
+        f"{s.product['id']},{s.id},{s.archive}#{s.id}.image.webp,900,{9 + 9 * (k % 2)}" for k, s in enumerate(scenes)
+    ]
+    header = "product_id,creative_id,image,impressions,clicks"
+    (tmp_path / "shops" / "one.csv").write_text("\n".join([header, *rows]) + "\n")
+    about = {"shops": tmp_path / "shops", "shop_steps": 3, "shop_products": 2, "tower_steps": 12}
+    found = {}
+    for weight in (0.0, 5.0):
+        settings = config(tmp_path / f"{weight}", describing_weight=weight, **about)
+        network, processor, side = reward.build(settings)
+        learning = tower.describing(settings, network)
+        views = tower.read_views(settings, side)
+        state = torch.load(settings.out / "shops.pt", weights_only=True)
+        if weight:
+            learning.load_state_dict(state["describer"])
+        assert ("describer" in state) == bool(weight)
+        with torch.no_grad():
+            losses = tower.description_losses(learning.eval(), network, tower.see_views(processor, views, 16, seed=9))
+        found[weight] = sum(loss.item() for loss in losses)
+    print(f"required: the better described with the weight; measured: {found}")
+    assert found[5.0] < found[0.0]
+    once = torch.load(tmp_path / "5.0" / "tower.pt", weights_only=True)["weights"]
+    assert not torch.equal(once["cells.weight"], learning["cells"].weight), "it learned on"
+
+
 def test_only_training_products_are_seen():
     views = tower.read_views(config(Path("unused")), 64)
     scenes = tower.read_scenes(DATA)

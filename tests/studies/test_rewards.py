@@ -97,6 +97,22 @@ def test_a_study_keeps_its_cells(scenes: Path, tmp_path: Path, monkeypatch: pyte
     assert tables(config, [shelf_of(config)])[-2:] == ["not run: published", "not run: ours, 1,000 impressions"]
 
 
+def test_a_named_backbone_takes_the_place_of_a_tower_trained_here(scenes: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(samples, "SIZE", TINY)
+    first = toy(scenes, tmp_path / "first", systems=("ours, heads alone",))
+    run(first)
+    folder, started = first.out / "tower" / "model", []
+    from caig.recipes import reward
+
+    train = reward.run
+    monkeypatch.setattr(reward, "run", lambda config: started.append(config.backbone) or train(config))
+    again = replace(first, out=tmp_path / "again", backbone=str(folder))
+    run(again)
+    assert started == [str(folder)] and not (again.out / "tower").exists()
+    one, other = (read_cell(config, config.seed, "ours, heads alone")["utility"] for config in (first, again))
+    assert one == other and any(one)
+
+
 def test_the_oracle_learns_and_its_features_are_measured_once(scenes: Path, tmp_path: Path, monkeypatch):
     config = toy(scenes, tmp_path, impressions=20_000)
     shelf = shelf_of(config)
