@@ -13,7 +13,8 @@ held-out products:
 
 `out`/cells keeps each (world, system) once, so that a cut study goes on where it stopped and another system costs
 itself alone; `out`/tower is the backbone that all trained systems but the cnn start from. It saw no click of these
-worlds, but those of other shops on the same shelf (`shops`), as a model would that serves many. `backbone` names another.
+worlds, but those of other shops on the same shelf (`shops`), as a model would that serves many. Or `backbone` names
+another.
 Systems that train take the learning rate, of `lrs`, with the best validation accuracy, at the same number of steps and
 pictures.
 """
