@@ -150,10 +150,12 @@ def test_hard_labels_are_the_observed_order(data: Path, tmp_path: Path):
 
 def test_words_can_be_withheld(data: Path, tmp_path: Path):
     products = samples.read_samples(toy(data, tmp_path), 32).train
-    config = toy(data, tmp_path, without=("title",), attribute_dropout=1.0)
-    assert all(
-        text.startswith("the product in the picture. ") for text in samples.draw_batch(products, config, 0).texts
-    )
+    for tune in ("language", "heads"):
+        config = toy(data, tmp_path, without=("title",), attribute_dropout=1.0, tune=tune)
+        texts = samples.draw_batch(products, config, 0).texts
+        assert all(text.startswith("the product in the picture. ") for text in texts)
+    told = samples.draw_batch(products, toy(data, tmp_path, tune="heads"), 0).texts
+    assert all("9.5" in text and "mug" in text for text in told), "heads alone are told everything"
 
 
 def test_a_blank_picture_is_grey_to_the_model(data: Path, tmp_path: Path):

@@ -357,10 +357,12 @@ def _read_picture(name: str, folders: Sequence[Path], archives: Archives) -> Pix
 
 
 def words(product: Product, config: Config, rng: Random) -> str:
-    """The product in one of the questions, some of its attributes left out; see `Config`."""
+    """The product in one of the questions, some of its attributes left out; where the heads alone learn, in the first
+    and with all of them, or none; see `Config`."""
     withheld = set(config.without) & {"title"}
     if config.tune == "heads":
-        return instruct(product, of=config.form, without=withheld)
+        none = {"category", *product.attributes} if config.attribute_dropout == 1.0 else set()
+        return instruct(product, of=config.form, without=withheld | none)
     dropped = {name for name in ("category", *product.attributes) if rng.random() < config.attribute_dropout}
     question = rng.randrange(len(QUESTIONS[config.form]))
     return instruct(product, question, of=config.form, without=dropped | withheld)
