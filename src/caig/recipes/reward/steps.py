@@ -63,12 +63,13 @@ def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
 
 class Eyes:
     """Encodes sequences. Unless the vision tower learns, each picture is seen once, alone, and its features kept, so
-    that they depend on nothing but the picture. Where the heads alone learn, so are the hidden states they read."""
+    that they depend on nothing but the picture; where the heads alone learn, the hidden states that they read."""
 
     def __init__(self, network: RewardNetwork, processor: Any, config: Config, accelerator: Any = None) -> None:
         self.network, self.processor, self.accelerator = network, processor, accelerator
-        self.layout, self.blank, self.keeps = config.layout, "image" in config.without, config.tune != "full"
+        self.layout, self.blank = config.layout, "image" in config.without
         self.knows = config.tune == "heads" and not is_sharded()  # else each process has to run the layers as often
+        self.keeps = config.tune != "full" and not self.knows
         self.seen: dict[tuple[int, ...], PictureFeatures] = {}
         self.known: dict[tuple[object, ...], Tensor] = {}
 
