@@ -86,12 +86,13 @@ def read_in_threads(read: Callable[[Item], Read], items: Iterable[Item]) -> list
 
 
 def drawn_ahead(draw: Callable[[int], Drawn], steps: range, workers: int) -> Iterator[Drawn]:
-    """`draw(step)` of each of `steps`, in order. `workers` processes, copies of this one, draw ahead of the training;
+    """`draw(step)` of each of `steps`, in order. `workers` processes, forks of this one, draw ahead of the training;
     0: each is drawn when its turn comes. They draw the same, since `draw` depends on its step alone."""
     if not workers:
         return map(draw, steps)
     draws: Any = _Draws(draw, steps)
-    return iter(DataLoader(draws, batch_size=None, num_workers=workers, collate_fn=_as_drawn, prefetch_factor=4))
+    ahead = {"num_workers": workers, "prefetch_factor": 4, "multiprocessing_context": "fork"}  # `draw` is a closure
+    return iter(DataLoader(draws, batch_size=None, collate_fn=_as_drawn, **ahead))
 
 
 class _Draws(Dataset[Any]):

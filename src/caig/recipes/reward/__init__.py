@@ -112,7 +112,8 @@ class Config:
     """cpu, cuda, cuda:1 …; None: a GPU when there is one."""
     threads: int = 1
     workers: int = 0
-    """Processes that draw and encode the pictures of a fresh backbone's steps ahead of it; worth it beside a GPU."""
+    """Processes that draw and encode the pictures of a fresh backbone's steps ahead of it: worth it beside a GPU; not
+    on Windows."""
     checkpoint_every: int = 100
     """Steps between checkpoints, each with a validation loss in the log."""
 
@@ -209,7 +210,7 @@ def build(config: Config) -> tuple[Any, Any, int]:
     from caig.recipes.processes import join_processes
     from caig.recipes.reward.samples import SIZE, tokenizer_texts
     from caig.recipes.reward.shops import train_on_shops
-    from caig.recipes.reward.tower import train_tower
+    from caig.recipes.reward.tower import read_views, train_tower
     from caig.recipes.sharding import read_to
 
     accelerator = join_processes(config.device, shards=True)
@@ -230,6 +231,7 @@ def build(config: Config) -> tuple[Any, Any, int]:
         train_tower(config, network, processor, side)
         if config.shops:
             train_on_shops(config, network, processor, side)
+        read_views.cache_clear()
     return network, processor, side
 
 
