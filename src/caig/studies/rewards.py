@@ -122,6 +122,14 @@ class Shelf:
         """train, validation or test, of each ad."""
         return np.array([split(ad.product.id) for ad in self.ads])
 
+    @cached_property
+    def held_out_nouns(self) -> Mapping[str, Sequence[str]]:
+        """Every third noun of each category."""
+        nouns: dict[str, set[str]] = {}
+        for ad in self.ads:
+            nouns.setdefault(ad.product.category, set()).add(noun_of(ad))
+        return {category: sorted(own)[::3] for category, own in nouns.items()}
+
     def clicks(self, impressions: int) -> tuple[Floats, Floats]:
         """(clicks, impressions), f64[N] each, as in the log."""
         table = pl.read_csv(self.log(impressions))
@@ -338,8 +346,7 @@ def without_held_out_nouns(shelf: Shelf, clicks: Path) -> Path:
 
 def has_held_out_noun(shelf: Shelf, ad: Ad) -> bool:
     """Whether the ad's title, brand and colour aside, is one of the nouns that training leaves out."""
-    nouns = sorted({noun_of(other) for other in shelf.ads if other.product.category == ad.product.category})
-    return noun_of(ad) in nouns[::3]
+    return noun_of(ad) in shelf.held_out_nouns[ad.product.category]
 
 
 def noun_of(ad: Ad) -> str:
