@@ -65,6 +65,34 @@ class Shown:
     owner: Tensor  # i64[B], which of the drawn products
 
 
+class Lesson(nn.Module):
+    """What learns in this leg: the network, what names the category from its hidden state, and what describes scenes,
+    if anything does."""
+
+    def __init__(self, config: Config, network: RewardNetwork, logs: int) -> None:
+        super().__init__()
+        width, device = width_of(network.backbone), network.backbone.device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for(config.seed, "shops"))
+            network.heads["utility"] = Utility(width, logs).to(device)
+            self.naming = nn.Linear(width, len(categories_of(read_titles(config.data, config.catalog)))).to(device)
+        self.network, self.config = network, config
+        self.describer = describing(config, network) if config.tower_steps and config.describing_weight else None
+
+    def learning(self) -> list[nn.Parameter]:
+        """All but `log_slope`: utilities keep their scale."""
+        return [weight for name, weight in self.named_parameters() if name != "network.log_slope"]
+
+    def losses(self, shelf: Shelf, shown: Shown, seen: Seen | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(what is to fall, L_Point, cross-entropy of the category), scalars."""
+        loss, named = shop_losses(self.network, self.naming, shelf, shown)
+        whole = self.config.point_weight * loss + NAMING_WEIGHT * named
+        if self.describer is not None and seen is not None:
+            mask, detail, summary = description_losses(self.describer, self.network, seen)
+            whole = whole + self.config.describing_weight * (MASK_WEIGHT * mask + detail + summary)
+        return whole, loss, named
+
+
 def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side: int) -> None:
     """Train backbone and tastes for `config.shop_steps` on the logs of `config.shops`; goes on where it was cut.
 
@@ -74,29 +102,16 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
     accelerator, path = join_processes(config.device, shards=True), config.out / "shops.pt"
     log = Log(config.out / "shops.jsonl", silent=not accelerator.is_main_process)
     logs = sorted(table_files(config.shops))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(config.seed, "shops"))
-        network.heads["utility"] = Utility(width_of(network.backbone), len(logs)).to(network.backbone.device)
-        naming = nn.Linear(width_of(network.backbone), len(categories_of(read_titles(config.data, config.catalog)))).to(
-            network.backbone.device
-        )
-    describer = describing(config, network) if config.tower_steps and config.describing_weight else None
-    learning = [  # utilities keep their scale, log_slope
-        *(network.backbone if describer is None else describer).parameters(),
-        *network.heads.parameters(),
-        *naming.parameters(),
-    ]
+    lesson = Lesson(config, network, len(logs))
+    learning = lesson.learning()
     optimizer = torch.optim.AdamW(learning, lr=LR, weight_decay=config.weight_decay)
     start = 0
     if state := load_checkpoint(path):
-        network.load_state_dict(state["network"])
-        naming.load_state_dict(state["naming"])
-        if describer is not None:
-            describer.load_state_dict(state["describer"])
+        lesson.load_state_dict(state["weights"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
     left, parts = range(start, config.shop_steps), read_shelves(config, logs, side) if start < config.shop_steps else {}
-    views = read_views(config, side) if left and describer is not None else None
+    views = read_views(config, side) if left and lesson.describer is not None else None
 
     def draw(step: int) -> tuple[Shown, Seen | None]:
         shown = draw_shown(processor, parts["train"], config, seed_for(config.seed, "shop", step))
@@ -105,24 +120,18 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
         return shown, see_views(processor, views, config.tower_batch, seed_for(config.seed, "view beside", step))
 
     for step, (shown, seen) in zip(left, drawn_ahead(draw, left, config.workers), strict=True):
-        network.train()
+        lesson.train()
         for group in optimizer.param_groups:
             group["lr"] = LR * cosine_with_warmup(step, config.shop_steps, config.warmup)
-        loss, named = shop_losses(network, naming, parts["train"], shown)
-        whole = config.point_weight * loss + NAMING_WEIGHT * named
-        if describer is not None and seen is not None:
-            mask, detail, summary = description_losses(describer, network, seen)
-            whole = whole + config.describing_weight * (MASK_WEIGHT * mask + detail + summary)
+        whole, loss, named = lesson.losses(parts["train"], shown, seen)
         optimizer.zero_grad(set_to_none=True)
         whole.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.shop_steps:
-            held_out = validation_loss(network, naming, processor, parts["validation"], config)
+            held_out = validation_loss(network, lesson.naming, processor, parts["validation"], config)
             log.write(step=step + 1, loss=loss.item(), naming_loss=named.item(), validation_loss=held_out)
-            state = {"network": network.state_dict(), "naming": naming.state_dict()}
-            state |= {} if describer is None else {"describer": describer.state_dict()}
-            state |= {"optimizer": optimizer.state_dict(), "step": step + 1}
+            state = {"weights": lesson.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             if accelerator.is_main_process:
                 save_checkpoint(path, state)
     copy_first(network, accelerator)
