@@ -10,7 +10,7 @@ import torch
 
 from caig.models.mllm import BackboneSize
 from caig.recipes import reward
-from caig.recipes.reward import Config, samples, tower
+from caig.recipes.reward import Config, samples, shops, tower
 from caig.recipes.reward.tower import CELLS, CHANNELS, MASK_CELLS, MEASURES, regions_of, targets
 
 DATA = Path(__file__).parents[1] / "data"
@@ -119,15 +119,40 @@ def test_a_step_sees_as_many_pictures_as_asked(tmp_path: Path, monkeypatch: pyte
     assert seen == [3, 3]
 
 
-def test_the_second_leg_goes_on_describing(tmp_path: Path):
+def with_a_shop(folder: Path) -> dict[str, object]:
+    """Settings of a second leg, on one shop's log of the test scenes that is written below `folder`."""
     scenes = sorted(tower.read_scenes(DATA), key=lambda scene: scene.product["id"])
-    (tmp_path / "shops").mkdir()
+    (folder / "shops").mkdir()
     rows = [
         f"{s.product['id']},{s.id},{s.archive}#{s.id}.image.webp,900,{9 + 9 * (k % 2)}" for k, s in enumerate(scenes)
     ]
     header = "product_id,creative_id,image,impressions,clicks"
-    (tmp_path / "shops" / "one.csv").write_text("\n".join([header, *rows]) + "\n")
-    about = {"shops": tmp_path / "shops", "shop_steps": 3, "shop_products": 2, "tower_steps": 12}
+    (folder / "shops" / "one.csv").write_text("\n".join([header, *rows]) + "\n")
+    return {"shops": folder / "shops", "shop_steps": 3, "shop_products": 2}
+
+
+def test_a_resumed_second_leg_that_describes_equals_an_uncut_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    about = with_a_shop(tmp_path)
+    uncut, *_ = reward.build(config(tmp_path / "uncut", **about))
+    see, drawn = shops.see_views, []
+
+    def cut_at_the_third(*of):
+        drawn.append(of)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return see(*of)
+
+    monkeypatch.setattr(shops, "see_views", cut_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        reward.build(config(tmp_path / "cut", **about))
+    monkeypatch.setattr(shops, "see_views", see)
+    resumed, *_ = reward.build(config(tmp_path / "cut", **about))
+    one, other = uncut.state_dict(), resumed.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_second_leg_goes_on_describing(tmp_path: Path):
+    about = with_a_shop(tmp_path) | {"tower_steps": 12}
     found = {}
     for weight in (0.0, 5.0):
         settings = config(tmp_path / f"{weight}", describing_weight=weight, **about)

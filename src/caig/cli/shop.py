@@ -36,10 +36,10 @@ def simulate(
     from caig.data.scenes import read_scenes
     from caig.shop.shoppers import World
     from caig.shop.simulate import Adaptive, simulate, uniform
-    from caig.studies.shelf import ad_of, write_log
+    from caig.studies.shelf import ads_of, write_log
 
     shelf, world = read_scenes(scenes, painted=True), World(world_seed)
-    ads = [ad_of(scene) for scene in shelf]
+    ads = ads_of(shelf)
     log = simulate(
         world,
         ads,

@@ -1,13 +1,17 @@
-"""Find the picture of a creative: by the name that the log gives, or by the creative's id in a file's name."""
+"""Find the picture of a creative, by the name that the log gives or by its id in a file's name; read many at once."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
+Item, Read = TypeVar("Item"), TypeVar("Read")
+READERS = 8  # threads; decoding a picture leaves Python alone
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
@@ -15,6 +19,12 @@ def find_image(name: str, folders: Iterable[Path]) -> Path | None:
     """Return the file (for `archive.tar#member`: the archive) that `name` means in the first folder that has it."""
     file = name.partition("#")[0]
     return next((folder / file for folder in folders if file and os.path.isfile(folder / file)), None)
+
+
+def read_in_threads(read: Callable[[Item], Read], items: Iterable[Item]) -> list[Read]:
+    """`read` of each of `items`, in their order."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(read, items))
 
 
 class Images:

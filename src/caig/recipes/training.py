@@ -7,7 +7,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-Item, Read, Drawn = TypeVar("Item"), TypeVar("Read"), TypeVar("Drawn")
-READERS = 8  # threads; decoding a picture leaves Python alone
+Drawn = TypeVar("Drawn")
 
 
 def cosine_with_warmup(step: int, steps: int, warmup: int) -> float:
@@ -77,12 +75,6 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint written by `save_checkpoint` (tensors and plain values only), None when there is none."""
     return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
-
-
-def read_in_threads(read: Callable[[Item], Read], items: Iterable[Item]) -> list[Read]:
-    """`read` of each of `items`, in their order."""
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(read, items))
 
 
 def drawn_ahead(draw: Callable[[int], Drawn], steps: range, workers: int) -> Iterator[Drawn]:

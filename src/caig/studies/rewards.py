@@ -38,10 +38,10 @@ from numpy.typing import NDArray
 
 from caig.artifacts import to_json, write_atomic
 from caig.data.comparisons import split
+from caig.data.images import read_in_threads
 from caig.data.scenes import SceneRecord, read_scenes
 from caig.errors import InputError
 from caig.evaluation.metrics import agreement
-from caig.recipes.training import read_in_threads
 from caig.shop.shoppers import Ad, World
 from caig.studies.learnability import pairs_within
 from caig.studies.shelf import ad_of, product_on_shelf, write_counts

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from caig.data.scenes import SceneRecord, read_scenes
 from caig.shop.shoppers import World
-from caig.studies.shelf import ad_of
+from caig.studies.shelf import ads_of
 
 CELL, TEXT, GAP = 144, 16, 24  # pixels: side of a cell, height of its caption, between best and worst
 
@@ -32,7 +32,7 @@ class Config:
 def run(config: Config) -> Path:
     """Write the sheet: a row per category, its best pictures on the left, its worst on the right, true CTRs below."""
     scenes = read_scenes(config.scenes)
-    ctr = World(config.world_seed).ctr([ad_of(scene) for scene in scenes])
+    ctr = World(config.world_seed).ctr(ads_of(scenes))
     rows: dict[str, list[int]] = {}
     for index in np.argsort(-ctr):
         rows.setdefault(scenes[index].product["category"], []).append(int(index))

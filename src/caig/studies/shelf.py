@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from caig.artifacts import write_atomic
+from caig.data.images import read_in_threads
 from caig.data.scenes import SceneRecord, read_scenes
 from caig.errors import InputError
 from caig.seeding import seed_for
@@ -34,9 +35,14 @@ def product_on_shelf(scene: SceneRecord) -> Product:
     )
 
 
+def ads_of(scenes: Sequence[SceneRecord]) -> list[Ad]:
+    """Measure every scene: about 30 ms each, on as many processors as there are."""
+    return read_in_threads(ad_of, scenes)
+
+
 def read_ads(scenes: Path) -> list[Ad]:
-    """Measure every scene of a folder, in order of id: about 30 ms each."""
-    return [ad_of(scene) for scene in read_scenes(scenes)]
+    """Measure every scene of a folder, in order of id."""
+    return ads_of(read_scenes(scenes))
 
 
 def counts(log: pl.DataFrame, ads: Sequence[Ad]) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -22,7 +23,7 @@ from torch import Tensor
 from caig.artifacts import write_json_lines
 from caig.data.clicks import EXAMPLES, CreativeClicks, Rejection, read_clicks
 from caig.data.comparisons import Pairs, compare, effective_counts, split
-from caig.data.images import find_image
+from caig.data.images import find_image, read_in_threads
 from caig.data.scanning import table_files
 from caig.data.scenes import read_products
 from caig.data.templates import QUESTIONS, instruct
@@ -30,7 +31,6 @@ from caig.errors import CatalogError, ImageError
 from caig.models.mllm import BackboneSize
 from caig.models.reward_model import letterbox
 from caig.recipes.reward import Config
-from caig.recipes.training import read_in_threads
 from caig.seeding import seed_for
 from caig.types import Pixels, Product
 
@@ -205,7 +205,6 @@ def read_pictures(
 ) -> list[str]:
     """Put letterboxed pictures u8[S, S, 3] by creative id `into`; creatives whose picture cannot be read, with the
     fault."""
-    archives = Archives()
 
     def read(creative: CreativeClicks) -> Pixels | ImageError:
         try:
@@ -213,8 +212,8 @@ def read_pictures(
         except ImageError as error:
             return error
 
-    found = dict(zip((c.creative_id for c in creatives), read_in_threads(read, creatives), strict=True))
-    archives.close()
+    with closing(Archives()) as archives:
+        found = dict(zip((c.creative_id for c in creatives), read_in_threads(read, creatives), strict=True))
     into |= {name: picture for name, picture in found.items() if not isinstance(picture, ImageError)}
     return [f"creative '{name}', {error}" for name, error in found.items() if isinstance(error, ImageError)]
 

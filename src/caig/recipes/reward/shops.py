@@ -31,7 +31,7 @@ from caig.models.reward_model import RewardNetwork, Utility, category_key, width
 from caig.preference.losses import click_share_error
 from caig.recipes.processes import copy_first, join_processes
 from caig.recipes.reward.samples import perhaps_mirrored, read_part, read_titles, words
-from caig.recipes.reward.tower import MASK_WEIGHT, Seen, describing, description_losses, read_views, see_views
+from caig.recipes.reward.tower import Seen, describing, description_losses, read_views, see_views, weighed
 from caig.recipes.training import Log, cosine_with_warmup, drawn_ahead, load_checkpoint, mean_loss, save_checkpoint
 from caig.seeding import seed_for
 from caig.types import Pixels, Product
@@ -88,8 +88,8 @@ class Lesson(nn.Module):
         loss, named = shop_losses(self.network, self.naming, shelf, shown)
         whole = self.config.point_weight * loss + NAMING_WEIGHT * named
         if self.describer is not None and seen is not None:
-            mask, detail, summary = description_losses(self.describer, self.network, seen)
-            whole = whole + self.config.describing_weight * (MASK_WEIGHT * mask + detail + summary)
+            described = description_losses(self.describer, self.network, seen)
+            whole = whole + self.config.describing_weight * weighed(described)
         return whole, loss, named
 
 

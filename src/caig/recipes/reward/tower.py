@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caig.data.comparisons import split
+from caig.data.images import read_in_threads
 from caig.data.scenes import SceneRecord, read_scenes
 from caig.data.templates import QUESTIONS, instruct
 from caig.models.mllm import PictureFeatures, encode, with_features
@@ -36,7 +37,6 @@ from caig.recipes.training import (
     cosine_with_warmup,
     drawn_ahead,
     load_checkpoint,
-    read_in_threads,
     save_checkpoint,
 )
 from caig.seeding import seed_for
@@ -102,13 +102,14 @@ def train_tower(config: Config, network: RewardNetwork, processor: Any, side: in
         learning.train()
         for group in optimizer.param_groups:
             group["lr"] = LR * cosine_with_warmup(step, config.tower_steps, config.warmup)
-        mask, detail, summary = description_losses(learning, network, seen)
+        losses = description_losses(learning, network, seen)
         optimizer.zero_grad(set_to_none=True)
-        (MASK_WEIGHT * mask + detail + summary).backward()
+        weighed(losses).backward()
         torch.nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.tower_steps:
-            log.write(step=step + 1, mask_loss=mask.item(), detail_loss=detail.item(), summary_loss=summary.item())
+            mask, detail, summary = (loss.item() for loss in losses)
+            log.write(step=step + 1, mask_loss=mask, detail_loss=detail, summary_loss=summary)
             state = {"weights": learning.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             if accelerator.is_main_process:
                 save_checkpoint(path, state)
@@ -147,6 +148,12 @@ def description_losses(learning: nn.ModuleDict, network: RewardNetwork, seen: Se
     on_product, detail = told.split([MASK_CELLS**2, OUTPUTS - MASK_CELLS**2], dim=2)
     found = F.binary_cross_entropy_with_logits(on_product, where)
     return found, F.mse_loss(detail, what), F.mse_loss(whole, summary)
+
+
+def weighed(losses: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """What is to fall, of `description_losses`: scalar."""
+    mask, detail, summary = losses
+    return MASK_WEIGHT * mask + detail + summary
 
 
 def targets(pictures: Tensor, masks: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor]:
