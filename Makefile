@@ -6,6 +6,7 @@ PRODUCTS ?= 1200
 SCENES ?= 4000
 PLATES ?= 360
 JOBS ?= 1
+WORKERS ?= 2
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 
@@ -14,7 +15,7 @@ INSTALL := $(PIP) install --quiet -c constraints.txt
 
 help:
 	@echo "make demo       install and make four ranked ads of a product photo in $(OUT)"
-	@echo "make test       install, then lint, types and the quick tests, floors included"
+	@echo "make test       install, then lint, types and the quick tests, floors included (WORKERS, 2 processes)"
 	@echo "make test-slow  the slow tests too      make test-gpu  the tests that need CUDA"
 	@echo "make postgres   install PostgreSQL for the tests, where that is possible (make test does it)"
 	@echo "make browser    install Chromium for the tests, where that is possible (make test does it)"
@@ -28,10 +29,10 @@ demo: $(VENV)/installed
 	$(VENV)/bin/caig demo --out $(OUT)
 
 test: lint postgres browser
-	$(VENV)/bin/python -m pytest -m "not slow and not gpu"
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(VENV)/installed-dev postgres browser
-	$(VENV)/bin/python -m pytest -m "not gpu"
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not gpu"
 
 # The tests start a server and a browser of their own. Where these can't be installed (no apt, no root) they leave them out.
 postgres:
