@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from caig.errors import InputError
 from caig.models.prompt_model import PromptModel
 from caig.recipes import pcpo_steps, pcpo_update
 from caig.recipes.pcpo import PRESETS, Config, optimise
-from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round, levelled, setting_share
+from caig.recipes.pcpo_steps import Judged, Shelf, Watched, alarms, best_round, credited, levelled, setting_share
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.testing import sample_product
 from caig.types import Product
@@ -143,8 +144,8 @@ def test_a_folder_of_other_settings_is_left_alone(base: Path, shelf: list[Produc
         {"products": 3}, {"candidates": 4}, {"side": 72}, {"loss": "ipo"}, {"beta": 0.5}, {"product_weight": 0.0},
         {"product_beta": 5.0}, {"anchor": 1.0},
         {"negative": "stranger"}, {"corruptions": 1}, {"smoothing": 0.2}, {"per_token": True}, {"labels": "hard"},
-        {"rank": 3}, {"alpha": 8.0}, {"dropout": 0.2}, {"lr": 1e-3}, {"epochs": 1}, {"batch": 3}, {"warmup": 3},
-        {"seed": 1},
+        {"credit": "picture"}, {"rank": 3}, {"alpha": 8.0}, {"dropout": 0.2}, {"lr": 1e-3}, {"epochs": 1}, {"batch": 3},
+        {"warmup": 3}, {"seed": 1},
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
@@ -154,6 +155,22 @@ def test_every_setting_changes_the_adapter(
     monkeypatch.setattr("caig.recipes.pcpo_update.stranger_margin", lambda *arguments: 0.0)
     optimise(toy(base, tmp_path / "run", rounds=1, **change), shelf, models())
     assert not same(tmp_path / "run", uncut, r=0)
+
+
+def test_words_are_credited_by_all_rounds_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    texts = ["rustic kitchen table, soft morning light", "sandy beach by the sea, neon glow", "snow, neon glow"]
+    first = Judged({f"a{k}": texts for k in range(4)}, {f"a{k}": [0.2, 0.1, 0.0] for k in range(4)})
+    second = Judged({"b0": texts, "a0": texts[:2]}, {"b0": [0.1, 0.1, 0.1], "a0": [0.1, 0.1]})
+    config = Config(catalog=tmp_path, out=tmp_path, candidates=3)
+    told = credited(config, [first, second])
+    assert {id: len(own) for id, own in told.items()} == {"b0": 3, "a0": 2}
+    assert told["b0"][0] > told["b0"][1] + 0.05 > told["b0"][2] + 0.1, "liked in the round before"
+    assert credited(config, [second])["b0"] == pytest.approx([0.0] * 3)
+    assert credited(replace(config, credit="picture"), [first, second]) == second.utilities
+    whole = credited(config, [first])
+    monkeypatch.setattr(pcpo_steps, "LATEST", 6)
+    assert credited(config, [first]) == whole, "a round counts whole, however few may"
+    assert credited(config, [first, second])["b0"] != pytest.approx(told["b0"]), "older pictures drop out"
 
 
 def test_an_alarm_stops_the_run_and_keeps_the_best_round(base: Path, shelf: list[Product], tmp_path: Path):

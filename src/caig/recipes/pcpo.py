@@ -80,6 +80,9 @@ class Config:
     labels: Literal["soft", "hard"] = "soft"
     """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
     further; hard: the better one is chosen for sure, as published."""
+    credit: Literal["words", "picture"] = "words"
+    """What a candidate trains with: words: what its words are worth by all pictures so far, as `levelled` leaves it;
+    picture: the utility of its own picture, as published."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
@@ -125,9 +128,9 @@ class Config:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
-        "candidates": 2, "products": 3200, "labels": "hard", "beta": 0.5, "product_weight": 1.0, "anchor": 0.0,
-        "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5, "epochs": 1,
-        "side": 512,
+        "candidates": 2, "products": 3200, "labels": "hard", "credit": "picture", "beta": 0.5, "product_weight": 1.0,
+        "anchor": 0.0, "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5,
+        "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""
@@ -183,7 +186,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     settings = {**asdict(config), "out": "", "catalog": "", "device": "", "ids": [product.id for product in products]}
     store = Store(config.out, settings, policy.accelerator)
     studio = steps.Studio(config, models)
-    watched = [steps.watch(store, 0, policy, studio, shelf.watched)]
+    watched, judged = [steps.watch(store, 0, policy, studio, shelf.watched)], []
     for r in range(config.rounds):
         window, clock = shelf.window(r), Clock()
         with clock.measure("seconds_describe"):
@@ -195,7 +198,8 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         with clock.measure("seconds_update"):
             before = policy.weights
             share = steps.setting_share(config, watched[0].metrics, watched[-1].metrics)
-            aims = steps.levelled(drafts, utilities, share)
+            judged.append(steps.Judged(drafts, utilities))
+            aims = steps.levelled(drafts, steps.credited(config, judged), share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):

@@ -20,6 +20,7 @@ from caig.evaluation.match import Described, distinct_2, setting_entropy
 from caig.imaging.compositing import compose
 from caig.models.protocols import RewardModel
 from caig.pipeline import as_seen, lay_out, read_cutout
+from caig.preference.worth import worth_of_words
 from caig.recipes.processes import is_sharded
 from caig.seeding import seed_for
 from caig.types import Alpha, Description, Pixels, Placement, Product
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from caig.recipes.store import Store
 
 WATCHED_ADS = 8  # descriptions of each watched product, drawn one by one, every round from the same seeds
+LATEST = 8192  # pictures by which words are judged
 WATCH = "watch"  # what stands for a round's number in seeds and names
 ByProduct = Mapping[str, Any]
 
@@ -150,6 +152,31 @@ def setting_share(config: Config, before: Mapping[str, float], now: Mapping[str,
     if not floor:
         return 1.0
     return float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A round's candidates and the utilities of their pictures: product id -> N texts, N numbers."""
+
+    drafts: ByProduct
+    utilities: ByProduct
+
+
+def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:
+    """The utilities that the last of `rounds` trains on, product id -> N of them: its pictures' own, or what its words
+    are worth by the latest pictures of all rounds (`worth_of_words`)."""
+    last = rounds[-1]
+    if config.credit == "picture":
+        return last.utilities
+    rows = [
+        (text, setting_of(text), f"{r} {id}", utility)
+        for r, one in enumerate(rounds)
+        for id, own in one.utilities.items()
+        for text, utility in zip(one.drafts[id], own, strict=True)
+    ]
+    count = sum(map(len, last.utilities.values()))
+    worth = worth_of_words(*zip(*rows[-max(count, LATEST) :], strict=True))[-count:].tolist()
+    return {id: [worth.pop(0) for _ in own] for id, own in last.utilities.items()}
 
 
 def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:

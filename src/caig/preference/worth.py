@@ -1,0 +1,75 @@
+"""What the words of descriptions are worth: utilities of pictures, smoothed over texts that are alike.
+
+Much of what one picture is liked for is its own: this plate, this product's shape. A prompt model learns that by heart,
+and texts of products that it has not seen drift for nothing (docs/LOG.md). So a candidate is credited with what its
+words are worth by the pictures of all candidates so far, its own among them: the posterior mean of a Gaussian process
+(Rasmussen and Williams 2006, eq. 2.25) over words and settings. Where words tell nothing, it comes near half of the
+picture's own utility. Not in the paper.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+Floats = NDArray[np.float64]
+SETTING = 0.5  # of a setting that two texts share, beside their words' cosine of at most 1
+NOISE = 1.0  # variance of a picture's own part, in shares of the kernel's mean variance; 0.3 to 3 do alike
+
+
+def worth_of_words(
+    texts: Sequence[str], settings: Sequence[str | None], owners: Sequence[str], utilities: Sequence[float]
+) -> Floats:
+    """What each text is worth by its words, around 0 within its owner, f64[N].
+
+    Args:
+        texts, settings: N descriptions, and the settings that they name, where they name a known one
+        owners: the product (of a round) of each; only differences within an owner count
+        utilities: of the pictures, any scale
+
+    Time grows with N^3: 5 s for 7,000 texts.
+    """
+    groups = [np.flatnonzero(np.asarray(owners) == owner) for owner in dict.fromkeys(owners)]
+    wanted = _within(np.asarray(utilities, np.float64), groups)
+    kernel = _within(_within(_kernel(texts, settings), groups).T, groups)
+    scale = float(np.trace(kernel)) / max(1, len(kernel))
+    if not scale > 0:  # all texts of each owner are the same
+        return np.zeros(len(wanted))
+    seen = kernel + NOISE * scale * np.eye(len(kernel))
+    return kernel @ cho_solve(cho_factor(seen, overwrite_a=True), wanted)
+
+
+def _kernel(texts: Sequence[str], settings: Sequence[str | None]) -> Floats:
+    """f64[N, N]: likeness of texts, squared so that pairs of words count."""
+    named = np.asarray([setting or "" for setting in settings])
+    same = (named[:, None] == named) & (named != "")
+    return (_cosines(texts) + SETTING * same) ** 2
+
+
+def _cosines(texts: Sequence[str]) -> Floats:
+    """Of words and phrases that two texts hold or more, the rarer the heavier."""
+    held = [
+        {*re.findall(r"\w+", text.lower()), *(f", {part.strip()}" for part in text.lower().split(","))}
+        for text in texts
+    ]
+    counts = Counter(term for terms in held for term in terms)
+    column = {term: k for k, term in enumerate(sorted(term for term, count in counts.items() if count > 1))}
+    found = np.zeros((len(texts), len(column)))
+    for row, terms in enumerate(held):
+        found[row, [column[term] for term in terms if term in column]] = 1
+    found *= np.log((1 + len(texts)) / (1 + found.sum(0))) + 0.1
+    found /= np.linalg.norm(found, axis=1, keepdims=True).clip(1e-9)
+    return found @ found.T
+
+
+def _within(values: Floats, groups: Sequence[NDArray[np.intp]]) -> Floats:
+    """`values` f64[N, …] less their means over each group of rows."""
+    found = values.copy()
+    for rows in groups:
+        found[rows] -= found[rows].mean(0)
+    return found
