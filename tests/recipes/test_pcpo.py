@@ -270,12 +270,18 @@ def test_what_a_setting_is_worth_to_all_products_is_levelled():
     assert levelled(drafts, utilities, 0.5) == {"a": [0.5, -0.25, 0.0], "b": [2.5, 0.5, -0.25]}
 
 
-@pytest.mark.parametrize(("entropy", "share"), [(2.0, 1.0), (1.9, 0.75), (1.6, 0.0), (1.0, 0.0), (2.5, 1.0)])
+@pytest.mark.parametrize(
+    ("entropy", "share"), [(2.0, 1.0), (1.9, 0.75), (1.6, 0.0), (1.0, 0.0), (2.5, 1.0)]
+)  # after many rounds
 def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float, share: float):
     config = Config(catalog=Path("c"), out=Path("o"))
-    assert setting_share(config, BEFORE, {**BEFORE, "entropy": entropy}) == pytest.approx(share)
+    now, shares = {**BEFORE, "entropy": entropy}, [0.4]
+    for _ in range(30):
+        shares.append(setting_share(config, shares[-1], BEFORE, now))
+    assert shares[1] == pytest.approx((0.4 + share) / 2), "half of the way in each"
+    assert shares[-1] == pytest.approx(share, abs=1e-6)
     free = Config(catalog=Path("c"), out=Path("o"), min_entropy=0.0)
-    assert setting_share(free, BEFORE, {**BEFORE, "entropy": entropy}) == 1.0
+    assert setting_share(free, 0.0, BEFORE, {**BEFORE, "entropy": entropy}) == 1.0
 
 
 def test_the_share_of_settings_reaches_the_update(

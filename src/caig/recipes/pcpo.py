@@ -186,7 +186,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     settings = {**asdict(config), "out": "", "catalog": "", "device": "", "ids": [product.id for product in products]}
     store = Store(config.out, settings, policy.accelerator)
     studio = steps.Studio(config, models)
-    watched, judged = [steps.watch(store, 0, policy, studio, shelf.watched)], []
+    watched, judged, share = [steps.watch(store, 0, policy, studio, shelf.watched)], [], 0.0
     for r in range(config.rounds):
         window, clock = shelf.window(r), Clock()
         with clock.measure("seconds_describe"):
@@ -197,7 +197,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
             before = policy.weights
-            share = steps.setting_share(config, watched[0].metrics, watched[-1].metrics)
+            share = steps.setting_share(config, share, watched[0].metrics, watched[-1].metrics)
             judged.append(steps.Judged(drafts, utilities))
             aims = steps.levelled(drafts, steps.credited(config, judged), share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))

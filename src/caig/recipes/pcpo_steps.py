@@ -145,13 +145,17 @@ def write(
     return make(name, describe, products, policy, count, r, differ)
 
 
-def setting_share(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """How much of what a setting is worth by itself counts in the next round, 0 to 1: the part that is left of the way
-    from the entropy of settings `before` all rounds down to its guard."""
+def setting_share(config: Config, last: float, before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """How much of what a setting is worth by itself counts in the next round, 0 to 1: half of the way from the `last`
+    share to the part that is left of the way from the entropy of settings `before` all rounds down to its guard.
+
+    All of that part at once swings: entropy comes back in a round in which settings count for nothing.
+    """
     floor = config.min_entropy * before["entropy"]
     if not floor:
         return 1.0
-    return float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
+    left = float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
+    return (last + left) / 2
 
 
 @dataclass(frozen=True)
