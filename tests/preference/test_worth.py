@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from caig.preference.worth import NOISE, worth_of_words
+from caig.preference.worth import NOISE, WIDTH, likeness, worth_of_words
 
 LIGHTS = ("soft morning light", "neon glow", "hard noon sun")
 PLACES = ("kitchen table", "sandy beach")
@@ -50,6 +50,25 @@ def test_a_setting_that_other_words_name_counts():
     plain = worth_of_words(texts, [None] * 4, owners, [1.0, 0.0, 0.0, 0.0])
     assert named[2] > named[3] + 0.1
     assert plain[2:] == pytest.approx(np.zeros(2))
+
+
+def test_what_suits_one_product_suits_those_like_it():
+    """Snow suits dark products, sand light ones; a light mug asks for sand, though no picture of it has been seen."""
+    light = np.array([[0.0], [0.1], [0.9], [1.0], [0.95]])
+    texts, owners = ["snow", "sand"] * 5, np.repeat(np.arange(5), 2).tolist()
+    utilities = [1.0, 0.0] * 2 + [0.0, 1.0] * 2 + [0.0, 0.0]
+    told = worth_of_words(texts, [None] * 10, owners, utilities, likeness(["cup"] * 5, light))
+    assert told[9] > told[8] + 0.05
+    blind = worth_of_words(texts, [None] * 10, owners, utilities)
+    assert blind == pytest.approx(np.zeros(10))
+    by_kind = likeness(["mug", "mug", "hat", "hat", "hat"], np.zeros((5, 1)))
+    assert worth_of_words(texts, [None] * 10, owners, utilities, by_kind)[9] > 0.05
+
+
+def test_likeness_by_hand():
+    """Features 0 and 2 deviate by 1: they lie 2 deviations apart."""
+    apart = 1 + 2 * np.exp(-(2.0**2) / (2 * WIDTH**2))
+    assert likeness(["mug", "hat"], np.array([[0.0], [2.0]])) == pytest.approx(np.array([[4.0, apart], [apart, 4.0]]))
 
 
 @pytest.mark.parametrize("case", ["one text each", "no utilities", "no words"])

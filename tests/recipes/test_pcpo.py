@@ -13,9 +13,10 @@ import torch
 
 from caig.errors import InputError
 from caig.models.prompt_model import PromptModel
-from caig.recipes import pcpo_steps, pcpo_update
+from caig.recipes import pcpo_credit, pcpo_steps, pcpo_update
 from caig.recipes.pcpo import PRESETS, Config, optimise
-from caig.recipes.pcpo_steps import Judged, Shelf, Watched, alarms, best_round, credited, levelled, setting_share
+from caig.recipes.pcpo_credit import Judged, credited, levelled, setting_share
+from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.testing import sample_product
 from caig.types import Product
@@ -157,20 +158,26 @@ def test_every_setting_changes_the_adapter(
     assert not same(tmp_path / "run", uncut, r=0)
 
 
-def test_words_are_credited_by_all_rounds_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_words_are_credited_by_all_rounds_so_far(shelf: list[Product], monkeypatch: pytest.MonkeyPatch):
     texts = ["rustic kitchen table, soft morning light", "sandy beach by the sea, neon glow", "snow, neon glow"]
-    first = Judged({f"a{k}": texts for k in range(4)}, {f"a{k}": [0.2, 0.1, 0.0] for k in range(4)})
-    second = Judged({"b0": texts, "a0": texts[:2]}, {"b0": [0.1, 0.1, 0.1], "a0": [0.1, 0.1]})
-    config = Config(catalog=tmp_path, out=tmp_path, candidates=3)
-    told = credited(config, [first, second])
-    assert {id: len(own) for id, own in told.items()} == {"b0": 3, "a0": 2}
-    assert told["b0"][0] > told["b0"][1] + 0.05 > told["b0"][2] + 0.1, "liked in the round before"
-    assert credited(config, [second])["b0"] == pytest.approx([0.0] * 3)
-    assert credited(replace(config, credit="picture"), [first, second]) == second.utilities
-    whole = credited(config, [first])
-    monkeypatch.setattr(pcpo_steps, "LATEST", 6)
-    assert credited(config, [first]) == whole, "a round counts whole, however few may"
-    assert credited(config, [first, second])["b0"] != pytest.approx(told["b0"]), "older pictures drop out"
+    first, second = shelf[:4], [shelf[4], shelf[0]]
+    one = Judged(first, {p.id: texts for p in first}, {p.id: [0.2, 0.1, 0.0] for p in first})
+    drafts, utilities = (
+        {second[0].id: texts, second[1].id: texts[:2]},
+        {second[0].id: [0.1] * 3, second[1].id: [0.1] * 2},
+    )
+    two = Judged(second, drafts, utilities)
+    config = Config(catalog=Path("c"), out=Path("o"), candidates=3)
+    told = credited(config, [one, two])
+    assert [len(told[p.id]) for p in second] == [3, 2]
+    own = told[second[0].id]
+    assert own[0] > own[1] + 0.02 > own[2] + 0.04, "liked in the round before"
+    assert credited(config, [two])[second[0].id] == pytest.approx([0.0] * 3)
+    assert credited(replace(config, credit="picture"), [one, two]) == utilities
+    whole = credited(config, [one])
+    monkeypatch.setattr(pcpo_credit, "LATEST", 6)
+    assert credited(config, [one]) == whole, "a round counts whole, however few may"
+    assert credited(config, [one, two])[second[0].id] == pytest.approx([0.0] * 3), "older pictures drop out"
 
 
 def test_an_alarm_stops_the_run_and_keeps_the_best_round(base: Path, shelf: list[Product], tmp_path: Path):
@@ -287,8 +294,8 @@ def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float
 def test_the_share_of_settings_reaches_the_update(
     base: Path, shelf: list[Product], uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("caig.recipes.pcpo_steps.setting_share", lambda *arguments: 0.0)
-    monkeypatch.setattr("caig.recipes.pcpo_steps.setting_of", lambda text: text)  # toys name none
+    monkeypatch.setattr("caig.recipes.pcpo_credit.setting_share", lambda *arguments: 0.0)
+    monkeypatch.setattr("caig.recipes.pcpo_credit.setting_of", lambda text: text)  # toys name none
     optimise(toy(base, tmp_path / "run", rounds=1), shelf, models())
     assert not same(tmp_path / "run", uncut, r=0)
 

@@ -176,6 +176,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     """The loop. Every step is stored once, so a run that was cut reads what it has and goes on; steps are shared among
     the processes of `accelerate launch`."""
     from caig.pipeline import Clock
+    from caig.recipes import pcpo_credit as credit
     from caig.recipes import pcpo_steps as steps
     from caig.recipes.pcpo_report import write_page
     from caig.recipes.pcpo_update import Policy, Round, export, keep, update
@@ -197,9 +198,9 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
             before = policy.weights
-            share = steps.setting_share(config, share, watched[0].metrics, watched[-1].metrics)
-            judged.append(steps.Judged(drafts, utilities))
-            aims = steps.levelled(drafts, steps.credited(config, judged), share)
+            share = credit.setting_share(config, share, watched[0].metrics, watched[-1].metrics)
+            judged.append(credit.Judged(window, drafts, utilities))
+            aims = credit.levelled(drafts, credit.credited(config, judged), share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):

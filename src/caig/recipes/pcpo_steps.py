@@ -20,7 +20,6 @@ from caig.evaluation.match import Described, distinct_2, setting_entropy
 from caig.imaging.compositing import compose
 from caig.models.protocols import RewardModel
 from caig.pipeline import as_seen, lay_out, read_cutout
-from caig.preference.worth import worth_of_words
 from caig.recipes.processes import is_sharded
 from caig.seeding import seed_for
 from caig.types import Alpha, Description, Pixels, Placement, Product
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from caig.recipes.store import Store
 
 WATCHED_ADS = 8  # descriptions of each watched product, drawn one by one, every round from the same seeds
-LATEST = 8192  # pictures by which words are judged
 WATCH = "watch"  # what stands for a round's number in seeds and names
 ByProduct = Mapping[str, Any]
 
@@ -143,65 +141,6 @@ def write(
     """`describe`, stored: each process its share of the products, or, as a sharded model needs, all of them at once."""
     make = store.by_all if is_sharded() else store.shared
     return make(name, describe, products, policy, count, r, differ)
-
-
-def setting_share(config: Config, last: float, before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """How much of what a setting is worth by itself counts in the next round, 0 to 1: half of the way from the `last`
-    share to the part that is left of the way from the entropy of settings `before` all rounds down to its guard.
-
-    All of that part at once swings: entropy comes back in a round in which settings count for nothing.
-    """
-    floor = config.min_entropy * before["entropy"]
-    if not floor:
-        return 1.0
-    left = float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
-    return (last + left) / 2
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A round's candidates and the utilities of their pictures: product id -> N texts, N numbers."""
-
-    drafts: ByProduct
-    utilities: ByProduct
-
-
-def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:
-    """The utilities that the last of `rounds` trains on, product id -> N of them: its pictures' own, or what its words
-    are worth by the latest pictures of all rounds (`worth_of_words`)."""
-    last = rounds[-1]
-    if config.credit == "picture":
-        return last.utilities
-    rows = [
-        (text, setting_of(text), f"{r} {id}", utility)
-        for r, one in enumerate(rounds)
-        for id, own in one.utilities.items()
-        for text, utility in zip(one.drafts[id], own, strict=True)
-    ]
-    count = sum(map(len, last.utilities.values()))
-    worth = worth_of_words(*zip(*rows[-max(count, LATEST) :], strict=True))[-count:].tolist()
-    return {id: [worth.pop(0) for _ in own] for id, own in last.utilities.items()}
-
-
-def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
-    """Utilities in which only a `share` of what a setting is worth by itself is left, product id -> N of them.
-
-    u' = u - (1 - share) mean of u - mean_product(u) over all of the round's texts that name the same setting.
-
-    What a setting is worth to all products alike pays best to be named every time, and costs the variety of settings.
-    Where the share is less, light, palette and what suits this very product count for more. It is a dearer KL on the
-    setting than on the rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
-    """
-    named = {id: [setting_of(text) for text in drafts[id]] for id in utilities}
-    gaps: dict[str | None, list[float]] = {}
-    for id, own in utilities.items():
-        middle = float(np.mean(own))
-        for setting, u in zip(named[id], own, strict=True):
-            gaps.setdefault(setting, []).append(u - middle)
-    worth = {setting: (1 - share) * float(np.mean(found)) for setting, found in gaps.items()}
-    return {
-        id: [u - worth[setting] for setting, u in zip(named[id], own, strict=True)] for id, own in utilities.items()
-    }
 
 
 @dataclass(frozen=True, kw_only=True)

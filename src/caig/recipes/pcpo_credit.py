@@ -1,0 +1,97 @@
+"""What a round's candidates are credited with: utilities of pictures, smoothed over words and products; of what settings
+are worth by themselves, only as much is left as their variety allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caig.data.captions import setting_of
+from caig.imaging.silhouette import to_lab
+from caig.pipeline import read_cutout
+from caig.preference.worth import likeness, worth_of_words
+from caig.types import Product
+
+if TYPE_CHECKING:
+    from caig.recipes.pcpo import Config
+
+LATEST = 8192  # pictures by which words are judged
+ByProduct = Mapping[str, Any]
+
+
+def setting_share(config: Config, last: float, before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """How much of what a setting is worth by itself counts in the next round, 0 to 1: half of the way from the `last`
+    share to the part that is left of the way from the entropy of settings `before` all rounds down to its guard.
+
+    All of that part at once swings: entropy comes back in a round in which settings count for nothing.
+    """
+    floor = config.min_entropy * before["entropy"]
+    if not floor:
+        return 1.0
+    left = float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
+    return (last + left) / 2
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A round's products, their candidates and the utilities of these: product id -> N texts, N numbers."""
+
+    products: Sequence[Product]
+    drafts: ByProduct
+    utilities: ByProduct
+
+
+def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:
+    """The utilities that the last of `rounds` trains on, product id -> N of them: its pictures' own, or what its words
+    are worth by the latest pictures of all rounds (`worth_of_words`)."""
+    last = rounds[-1]
+    if config.credit == "picture":
+        return last.utilities
+    shown = [(product, one) for one in rounds for product in one.products]
+    size = max(1, LATEST // config.candidates)
+    shown = shown[-max(size, len(last.products)) :]
+    rows = [
+        (text, setting_of(text), owner, utility)
+        for owner, (product, one) in enumerate(shown)
+        for text, utility in zip(one.drafts[product.id], one.utilities[product.id], strict=True)
+    ]
+    products = [product for product, _ in shown]
+    alike = likeness([product.category for product in products], np.array([colours(product) for product in products]))
+    texts, settings, owners, utilities = zip(*rows, strict=True)
+    worth, owner = worth_of_words(texts, settings, owners, utilities, alike), np.array(owners)
+    first = len(shown) - len(last.products)
+    return {product.id: worth[owner == first + k].tolist() for k, product in enumerate(last.products)}
+
+
+def colours(product: Product) -> NDArray[np.float64]:
+    """What a background may suit or not: the product's mean CIELAB colour, its deviations, and how full its photo is,
+    f64[6], each of a size of about 0 to 1."""
+    cutout = read_cutout(product)
+    inside = cutout.alpha > 0.5
+    lab = to_lab(cutout.image)[inside] / (100.0, 128.0, 128.0)
+    return np.array([*lab.mean(0), lab[:, 0].std(), lab[:, 1:].std(), inside.mean()])
+
+
+def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
+    """Utilities in which only a `share` of what a setting is worth by itself is left, product id -> N of them.
+
+    u' = u - (1 - share) mean of u - mean_product(u) over all of the round's texts that name the same setting.
+
+    What a setting is worth to all products alike pays best to be named every time, and costs the variety of settings.
+    Where the share is less, light, palette and what suits this very product count for more. It is a dearer KL on the
+    setting than on the rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
+    """
+    named = {id: [setting_of(text) for text in drafts[id]] for id in utilities}
+    gaps: dict[str | None, list[float]] = {}
+    for id, own in utilities.items():
+        middle = float(np.mean(own))
+        for setting, u in zip(named[id], own, strict=True):
+            gaps.setdefault(setting, []).append(u - middle)
+    worth = {setting: (1 - share) * float(np.mean(found)) for setting, found in gaps.items()}
+    return {
+        id: [u - worth[setting] for setting, u in zip(named[id], own, strict=True)] for id, own in utilities.items()
+    }
