@@ -52,16 +52,16 @@ class Config:
     guard_model: str = ""
     """A second reward model, of another seed and split, which never trains anything; empty: none."""
     rounds: int = 5
-    products: int = 64
-    """Per round."""
+    products: int = 144
+    """Per round; all there are, where there are fewer."""
     candidates: int = 8
     """Descriptions per product, each painted."""
     side: int = 256
     """Of the square pictures, in pixels."""
     loss: Literal["dpo", "ipo", "kto", "simpo"] = "dpo"
-    beta: float = 0.03
-    """How dear it is to leave the reference. With soft labels it has a unit: pairs whose log CTRs differ by 0.03 are to
-    differ by one nat."""
+    beta: float = 0.015
+    """How dear it is to leave the reference. With soft labels it has a unit: pairs whose log CTRs differ by 0.015 are
+    to differ by one nat."""
     product_weight: float = 0.03
     """Lambda, weight of the product-centric term; 0 leaves it out. 1 in the paper, whose hard labels pull ten times
     as hard as soft ones. At 0.1 preferences held less on products that were not seen (docs/LOG.md)."""
@@ -71,7 +71,7 @@ class Config:
     """Weight of the term that keeps chosen descriptions as likely as they were; without it, texts fall to pieces."""
     negative: Literal["corrupted", "stranger"] = "corrupted"
     """The product-centric negative: masked photo and another's words, or another's clean photo and words."""
-    corruptions: int = 4
+    corruptions: int = 2
     """Fixed negatives per product (K)."""
     smoothing: float = 0.0
     """Chance, 0 to 0.5, that a label is wrong."""
@@ -90,9 +90,9 @@ class Config:
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     lr: float = 3e-3
-    epochs: int = 4
-    """Passes over a round's pairs, each with another negative; hard labels are learned by heart in more than one
-    (docs/LOG.md)."""
+    epochs: int = 2
+    """Passes over a round's pairs, each with another negative. Many products seen seldom teach what holds for others;
+    few seen often are learned by heart (docs/LOG.md)."""
     batch: int = 4
     """Products a step, shared among the processes of `accelerate launch`."""
     warmup: int = 4

@@ -1,5 +1,5 @@
-"""What a round's candidates are credited with: utilities of pictures, smoothed over words and products; of what a setting
-is worth by itself, only as much is left as the variety of settings allows."""
+"""What a round's candidates are credited with: utilities of pictures, smoothed over words and products; of what
+settings are worth by themselves, only as much is left as their variety allows."""
 
 from __future__ import annotations
 
