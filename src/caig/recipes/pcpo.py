@@ -81,8 +81,11 @@ class Config:
     """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
     further; hard: the better one is chosen for sure, as published."""
     credit: Literal["words", "picture"] = "words"
-    """What a candidate trains with: words: what its words are worth by all pictures so far, as `levelled` leaves it;
+    """What a candidate trains with: words: what its words are worth by all pictures so far;
     picture: the utility of its own picture, as published."""
+    variety: float = 0.12
+    """How dear it is to leave the settings in which the pre-trained model shows a category, in log CTR a nat; 0, as
+    published, leaves them free, and all products end in what most like."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
@@ -103,9 +106,7 @@ class Config:
     max_kl: float = 30.0
     """Guard: nats that a description may lie from the reference, on average."""
     min_entropy: float = 0.8
-    """Guard: share of the pre-trained model's entropy of settings within a category that must be left. The nearer the
-    entropy comes to it, the less counts what a setting is worth to all products alike; 0 leaves it free, as published.
-    """
+    """Guard: share of the pre-trained model's entropy of settings within a category that must be left."""
     min_distinct: float = 0.6
     """Guard: share of its distinct-2 that must be left."""
     max_match_drop: float = 0.1
@@ -128,9 +129,9 @@ class Config:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
-        "candidates": 2, "products": 3200, "labels": "hard", "credit": "picture", "beta": 0.5, "product_weight": 1.0,
-        "anchor": 0.0, "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5,
-        "epochs": 1, "side": 512,
+        "candidates": 2, "products": 3200, "labels": "hard", "credit": "picture", "variety": 0.0, "beta": 0.5,
+        "product_weight": 1.0, "anchor": 0.0, "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0,
+        "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""
@@ -187,7 +188,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     settings = {**asdict(config), "out": "", "catalog": "", "device": "", "ids": [product.id for product in products]}
     store = Store(config.out, settings, policy.accelerator)
     studio = steps.Studio(config, models)
-    watched, judged, share = [steps.watch(store, 0, policy, studio, shelf.watched)], [], 0.0
+    watched, judged = [steps.watch(store, 0, policy, studio, shelf.watched)], []
     for r in range(config.rounds):
         window, clock = shelf.window(r), Clock()
         with clock.measure("seconds_describe"):
@@ -198,9 +199,9 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
             before = policy.weights
-            share = credit.setting_share(config, share, watched[0].metrics, watched[-1].metrics)
             judged.append(credit.Judged(window, drafts, utilities))
-            aims = credit.levelled(drafts, credit.credited(config, judged), share)
+            worth = credit.credited(config, judged)
+            aims = credit.steadied(config, judged[-1], worth, shelf.watched, [one.texts for one in watched])
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
@@ -208,9 +209,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             watched.append(seen)
         keep(policy, r)
         alarms = steps.alarms(config, watched[0].metrics, watched[-1].metrics)
-        policy.tell(
-            r + 1, alarm="; ".join(alarms), setting_share=share, part=part, **watched[-1].metrics, **clock.seconds
-        )
+        policy.tell(r + 1, alarm="; ".join(alarms), part=part, **watched[-1].metrics, **clock.seconds)
         if alarms:
             break
     best = steps.best_round(config, watched)
