@@ -3,12 +3,12 @@
 It differs from the paper: N candidates in place of 2, of which all pairs train, with soft labels, since a hard one asks
 for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
 tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
-since differences alone are also met by texts that fall to pieces; where settings lose variety, what they are worth to
-all products alike counts for less than it is; one low-rank adapter goes on through all rounds, and the reference is
-that adapter switched off; the candidates of a product are painted from one seed of its own, where the paper has seed 42
-for every picture; and guards are watched on products that never train: a round to which one objects is taken by half or
-a quarter, or stops the run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the
-learning rate as published.
+since differences alone are also met by texts that fall to pieces; a candidate trains with what its words are worth by
+the pictures of all candidates so far (`credit`); to leave the settings in which a category is shown is dearer than the
+rest (`variety`); one low-rank adapter goes on through all rounds, and the reference is that adapter switched off; the
+candidates of a product are painted from one seed of its own, where the paper has seed 42 for every picture; and guards
+are watched on products that never train: a round to which one objects is taken by half or a quarter, or stops the run.
+Preset `caig-published` sets N, labels, credit, the losses' weights, the adapter and the learning rate as published.
 
     out/settings.json            what decides the run
     out/pictures/<id>.webp       every painted picture, named by its pixels
