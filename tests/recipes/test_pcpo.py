@@ -1,7 +1,6 @@
 """Preference optimisation at toy size: that it goes on where it was cut, that every setting matters, and the guards."""
 
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from caig.errors import InputError
 from caig.models.prompt_model import PromptModel
 from caig.recipes import pcpo_credit, pcpo_steps, pcpo_update
 from caig.recipes.pcpo import PRESETS, Config, optimise
-from caig.recipes.pcpo_credit import Judged, credited, steadied
+from caig.recipes.pcpo_credit import Judged, credited, levelled, setting_share
 from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.testing import sample_product
@@ -268,30 +267,37 @@ def test_pairs_and_their_doubts_by_hand():
     assert doubt.tolist() == pytest.approx([0.2689, 0.2689, 0.5, 0.0474, 0.0474], abs=1e-4)  # s(-gap)
 
 
-def test_leaving_the_settings_of_a_category_is_dear_by_hand():
+def test_what_a_setting_is_worth_to_all_products_is_levelled():
     kitchen, beach = TEXTS[0], TEXTS[1]
-    mug, hat = (Product(id=kind, title=kind, category=kind) for kind in ("mug", "hat"))
-    watched = [{"mug": [kitchen, beach, kitchen, beach]}, {"mug": [kitchen] * 4}]
-    last = Judged([mug, hat], {"mug": [kitchen, beach], "hat": [kitchen, beach]}, {})
-    config = Config(catalog=Path("c"), out=Path("o"), variety=0.5)
-    told = steadied(config, last, {"mug": [1.0, 0.0], "hat": [1.0, 0.0]}, [mug], watched)
-    # Kitchens: 2 before, 3 on average; beaches: 2 and 1. Ratios 4/3 and 2/3 everywhere, which count for 4 texts.
-    ratios = [(3 + 4 * 4 / 3) / (2 + 4), (1 + 4 * 2 / 3) / (2 + 4)]
-    assert told["mug"] == pytest.approx([1 - 0.5 * math.log(ratios[0]), -0.5 * math.log(ratios[1])])
-    assert told["hat"] == pytest.approx([1 - 0.5 * math.log(4 / 3), -0.5 * math.log(2 / 3)]), "no hat is watched"
-    assert steadied(config, last, {"mug": [1.0, 0.0], "hat": [1.0, 0.0]}, [mug], watched[:1])["mug"] == [1.0, 0.0]
+    drafts = {"a": [kitchen, beach, "plain words"], "b": [kitchen, kitchen, beach]}
+    utilities = {"a": [1.0, -1.0, 0.0], "b": [3.0, 1.0, -1.0]}
+    # Above their product's mean: kitchen 1, 2, 0 (mean 1), beach -1, -2 (mean -1.5), no setting 0.
+    assert levelled(drafts, utilities, 1.0) == utilities
+    assert levelled(drafts, utilities, 0.0) == {"a": [0.0, 0.5, 0.0], "b": [2.0, 0.0, 0.5]}
+    assert levelled(drafts, utilities, 0.5) == {"a": [0.5, -0.25, 0.0], "b": [2.5, 0.5, -0.25]}
 
 
-def test_variety_reaches_the_second_update(
-    base: Path, shelf: list[Product], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("entropy", "share"), [(2.0, 1.0), (1.9, 0.75), (1.6, 0.0), (1.0, 0.0), (2.5, 1.0)]
+)  # after many rounds
+def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float, share: float):
+    config = Config(catalog=Path("c"), out=Path("o"))
+    now, shares = {**BEFORE, "entropy": entropy}, [0.4]
+    for _ in range(30):
+        shares.append(setting_share(config, shares[-1], BEFORE, now))
+    assert shares[1] == pytest.approx((0.4 + share) / 2), "half of the way in each"
+    assert shares[-1] == pytest.approx(share, abs=1e-6)
+    free = Config(catalog=Path("c"), out=Path("o"), min_entropy=0.0)
+    assert setting_share(free, 0.0, BEFORE, {**BEFORE, "entropy": entropy}) == 1.0
+
+
+def test_the_share_of_settings_reaches_the_update(
+    base: Path, shelf: list[Product], uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(
-        "caig.recipes.pcpo_credit.setting_of", lambda text: "abc"[sum(map(ord, text)) % 3]
-    )  # toys name none
-    for variety in (0.0, 5.0):
-        optimise(toy(base, tmp_path / f"{variety}", variety=variety, lr=2e-2), shelf, models())
-    assert same(tmp_path / "0.0", tmp_path / "5.0", r=0), "nothing has drifted before the first"
-    assert not same(tmp_path / "0.0", tmp_path / "5.0", r=1)
+    monkeypatch.setattr("caig.recipes.pcpo_credit.setting_share", lambda *arguments: 0.0)
+    monkeypatch.setattr("caig.recipes.pcpo_credit.setting_of", lambda text: text)  # toys name none
+    optimise(toy(base, tmp_path / "run", rounds=1), shelf, models())
+    assert not same(tmp_path / "run", uncut, r=0)
 
 
 def test_watched_products_never_train_and_windows_go_round(shelf: list[Product]):

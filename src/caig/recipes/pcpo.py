@@ -3,12 +3,13 @@
 It differs from the paper: N candidates in place of 2, of which all pairs train, with soft labels, since a hard one asks
 for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
 tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
-since differences alone are also met by texts that fall to pieces; a candidate trains with what its words are worth by
-the pictures of all candidates so far (`credit`); to leave the settings in which a category is shown is dearer than the
-rest (`variety`); one low-rank adapter goes on through all rounds, and the reference is that adapter switched off; the
-candidates of a product are painted from one seed of its own, where the paper has seed 42 for every picture; and guards
-are watched on products that never train: a round to which one objects is taken by half or a quarter, or stops the run.
-Preset `caig-published` sets N, labels, credit, the losses' weights, the adapter and the learning rate as published.
+since differences alone are also met by texts that fall to pieces; a candidate trains with what its words are worth to
+such products by the pictures of all candidates so far (`credit`); where settings lose variety, what they are worth to
+all products alike counts for less than it is; one low-rank adapter goes on through all rounds, and the reference is
+that adapter switched off; the candidates of a product are painted from one seed of its own, where the paper has seed 42
+for every picture; and guards are watched on products that never train: a round to which one objects is taken by half or
+a quarter, or stops the run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the
+learning rate as published.
 
     out/settings.json            what decides the run
     out/pictures/<id>.webp       every painted picture, named by its pixels
@@ -81,11 +82,8 @@ class Config:
     """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
     further; hard: the better one is chosen for sure, as published."""
     credit: Literal["words", "picture"] = "words"
-    """What a candidate trains with: words: what its words are worth by all pictures so far;
+    """What a candidate trains with: words: what its words are worth by all pictures so far, as `levelled` leaves it;
     picture: the utility of its own picture, as published."""
-    variety: float = 0.12
-    """How dear it is to leave the settings in which the pre-trained model shows a category, in log CTR a nat; 0, as
-    published, leaves them free, and all products end in what most like."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
@@ -105,8 +103,10 @@ class Config:
     guides a run, is a noisy measure."""
     max_kl: float = 30.0
     """Guard: nats that a description may lie from the reference, on average."""
-    min_entropy: float = 0.8
-    """Guard: share of the pre-trained model's entropy of settings within a category that must be left."""
+    min_entropy: float = 0.85
+    """Guard: share of the pre-trained model's entropy of settings within a category that must be left. The nearer the
+    entropy comes to it, the less counts what a setting is worth to all products alike; 0 leaves it free, as published.
+    """
     min_distinct: float = 0.6
     """Guard: share of its distinct-2 that must be left."""
     max_match_drop: float = 0.1
@@ -129,9 +129,9 @@ class Config:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
-        "candidates": 2, "products": 3200, "labels": "hard", "credit": "picture", "variety": 0.0, "beta": 0.5,
-        "product_weight": 1.0, "anchor": 0.0, "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0,
-        "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
+        "candidates": 2, "products": 3200, "labels": "hard", "credit": "picture", "beta": 0.5, "product_weight": 1.0,
+        "anchor": 0.0, "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5,
+        "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""
@@ -188,7 +188,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     settings = {**asdict(config), "out": "", "catalog": "", "device": "", "ids": [product.id for product in products]}
     store = Store(config.out, settings, policy.accelerator)
     studio = steps.Studio(config, models)
-    watched, judged = [steps.watch(store, 0, policy, studio, shelf.watched)], []
+    watched, judged, share = [steps.watch(store, 0, policy, studio, shelf.watched)], [], 0.0
     for r in range(config.rounds):
         window, clock = shelf.window(r), Clock()
         with clock.measure("seconds_describe"):
@@ -199,9 +199,9 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
             before = policy.weights
+            share = credit.setting_share(config, share, watched[0].metrics, watched[-1].metrics)
             judged.append(credit.Judged(window, drafts, utilities))
-            worth = credit.credited(config, judged)
-            aims = credit.steadied(config, judged[-1], worth, shelf.watched, [one.texts for one in watched])
+            aims = credit.levelled(drafts, credit.credited(config, judged), share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
@@ -209,7 +209,9 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             watched.append(seen)
         keep(policy, r)
         alarms = steps.alarms(config, watched[0].metrics, watched[-1].metrics)
-        policy.tell(r + 1, alarm="; ".join(alarms), part=part, **watched[-1].metrics, **clock.seconds)
+        policy.tell(
+            r + 1, alarm="; ".join(alarms), setting_share=share, part=part, **watched[-1].metrics, **clock.seconds
+        )
         if alarms:
             break
     best = steps.best_round(config, watched)

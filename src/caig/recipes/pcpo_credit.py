@@ -3,7 +3,6 @@ settings are worth by themselves, only as much is left as their variety allows."
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,20 @@ if TYPE_CHECKING:
     from caig.recipes.pcpo import Config
 
 LATEST = 8192  # pictures by which words are judged
-FEW = 4.0  # texts of a setting in a category that count for as much as all categories
 ByProduct = Mapping[str, Any]
-Kind = tuple[str | None, str]  # setting and category
+
+
+def setting_share(config: Config, last: float, before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """How much of what a setting is worth by itself counts in the next round, 0 to 1: half of the way from the `last`
+    share to the part that is left of the way from the entropy of settings `before` all rounds down to its guard.
+
+    All of that part at once swings: entropy comes back in a round in which settings count for nothing.
+    """
+    floor = config.min_entropy * before["entropy"]
+    if not floor:
+        return 1.0
+    left = float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
+    return (last + left) / 2
 
 
 @dataclass(frozen=True)
@@ -66,35 +76,22 @@ def colours(product: Product) -> NDArray[np.float64]:
     return np.array([*lab.mean(0), lab[:, 0].std(), lab[:, 1:].std(), inside.mean()])
 
 
-def steadied(
-    config: Config, last: Judged, utilities: ByProduct, watched: Sequence[Product], texts: Sequence[ByProduct]
-) -> dict[str, list[float]]:
-    """`utilities` of the candidates of `last` less what keeps the settings of each category varied, product id -> N:
+def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
+    """Utilities in which only a `share` of what a setting is worth by itself is left, product id -> N of them.
 
-        u' = u - variety log(q(s | c) / p(s | c))
+    u' = u - (1 - share) mean of u - mean_product(u) over all of the round's texts that name the same setting.
 
-    of setting s and category c, p how often the pre-trained model names s for products of c, q how often the model
-    has, on average over the rounds so far. Utility minus KL(pi || ref), which DPO seeks, becomes utility less
-    variety KL(q || p) too: leaving the settings that a category is shown in is dear, suiting a product is not. The
-    settings that a world likes pay best to be named every time, and entropy is lost. Not in the paper.
-
-    Args:
-        watched: the products on which settings are counted
-        texts: what was written for each of them before every round, drawn one by one; the first by the pre-trained
+    What a setting is worth to all products alike pays best to be named every time, and costs the variety of settings.
+    Where the share is less, light, palette and what suits this very product count for more. It is a dearer KL on the
+    setting than on the rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
     """
-    kinds = {product.id: product.category for product in watched}
-    named = [Counter((setting_of(text), kinds[id]) for id, own in one.items() for text in own) for one in texts]
-    before, now = named[0], {kind: count / len(named) for kind, count in sum(named, Counter()).items()}
-    found = {}
-    for product in last.products:
-        drifts = [_drift(setting_of(text), product.category, before, now) for text in last.drafts[product.id]]
-        found[product.id] = [u - config.variety * d for u, d in zip(utilities[product.id], drifts, strict=True)]
-    return found
-
-
-def _drift(setting: str | None, category: str, before: Mapping[Kind, float], now: Mapping[Kind, float]) -> float:
-    """log(q / p) of a setting: of few texts of a category, near that of all categories."""
-    everywhere = [sum(count for (s, _), count in counts.items() if s == setting) for counts in (before, now)]
-    overall = (everywhere[1] + 1) / (everywhere[0] + 1)
-    kind = (setting, category)
-    return float(np.log((now.get(kind, 0.0) + FEW * overall) / (before.get(kind, 0.0) + FEW)))
+    named = {id: [setting_of(text) for text in drafts[id]] for id in utilities}
+    gaps: dict[str | None, list[float]] = {}
+    for id, own in utilities.items():
+        middle = float(np.mean(own))
+        for setting, u in zip(named[id], own, strict=True):
+            gaps.setdefault(setting, []).append(u - middle)
+    worth = {setting: (1 - share) * float(np.mean(found)) for setting, found in gaps.items()}
+    return {
+        id: [u - worth[setting] for setting, u in zip(named[id], own, strict=True)] for id, own in utilities.items()
+    }

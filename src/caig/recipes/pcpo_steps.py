@@ -150,11 +150,6 @@ class Watched:
     products: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, float]
 
-    @property
-    def texts(self) -> dict[str, Sequence[str]]:
-        """Product id -> what was written for it."""
-        return {row["id"]: row["texts"] for row in self.products}
-
 
 def watch(
     store: Store, r: int, policy: Policy, studio: Studio, products: Sequence[Product], name: str = WATCH

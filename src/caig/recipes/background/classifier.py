@@ -1,6 +1,8 @@
 """A plain convolutional classifier of setting and light, trained on renders only: it says what is seen in paintings.
 
 It shares no architecture with anything that it judges, and never sees a painting: what it recognises in one is there.
+Products are covered with grey for it: renders of them are lit by the scene, and their kinds suit some settings, while
+an ad keeps the photo as it is, so that a product says nothing about what was painted.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from caig.types import Pixels
 SIDE = 96  # pictures are shown at this side
 CHANNELS = (24, 48, 96, 128)
 BATCH, RATE, EVERY = 32, 2e-3, 200
+GREY = np.uint8(128)
 
 
 class SceneClassifier(nn.Module):
@@ -72,7 +75,7 @@ def train_classifier(scenes: Sequence[SceneRecord], path: Path, *, steps: int, s
         start = state["step"]
     if start >= steps:
         return classifier
-    pictures = np.stack([shrink(scene.image(), SIDE + 16) for scene in scenes])
+    pictures = np.stack([shrink(ground_of(scene, scene.image()), SIDE + 16) for scene in scenes])
     settings, lights = (
         torch.tensor([names[k].index(scene.record[factor]) for scene in scenes])
         for k, factor in enumerate(("setting", "lighting"))
@@ -94,6 +97,12 @@ def train_classifier(scenes: Sequence[SceneRecord], path: Path, *, steps: int, s
             state = {"model": classifier.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             save_checkpoint(path, state)
     return classifier
+
+
+def ground_of(scene: SceneRecord, picture: Pixels) -> Pixels:
+    """`picture` u8[H, W, 3] of the scene's size, the product covered with grey, soft edges and one pixel around too."""
+    covered = cv2.dilate(scene.cutout()[..., 3], np.ones((3, 3), np.uint8)) > 0
+    return np.where(covered[..., None], GREY, picture)
 
 
 def shrink(picture: Pixels, side: int = SIDE) -> Pixels:

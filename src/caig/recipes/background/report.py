@@ -1,7 +1,8 @@
 """Measure a background model (`caig evaluate background`): obedience, closeness to renders and diversity.
 
 Every scene of a test product is painted again, from two seeds: the same product at the same place, the scene's own
-caption. A classifier that has only seen renders of training products says what it sees in both.
+caption. A classifier that has only seen renders of training products says what it sees in both, products covered: these
+are kept as they are, whatever is painted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from caig.evaluation.metrics import bootstrap, mean
 from caig.imaging.compositing import compose
 from caig.imaging.edges import product_edges
 from caig.models.protocols import BackgroundModel
-from caig.recipes.background.classifier import SceneClassifier, shrink, train_classifier
+from caig.recipes.background.classifier import SceneClassifier, ground_of, shrink, train_classifier
 from caig.seeding import seed_for
 from caig.types import Canvas, Description, Estimate, Pixels
 
@@ -56,11 +57,13 @@ def run(config: Config) -> Iterator[Estimate]:
     tested = [scene for scene in scenes if scene.split == "test"]
     order = np.random.default_rng(config.seed).permutation(len(tested))[: config.cases]
     tested = [tested[k] for k in order]
-    paintings, again = ([paint(model, scene, seed) for scene in tested] for seed in (config.seed, config.seed + 1))
-    yield from obedience(classifier, tested, [paintings, again])
-    yield from closeness(classifier, tested, paintings, config.seed)
-    yield from diversity(classifier, tested, paintings, again)
-    write_nearest(classifier, training, paintings[:12], config.out / "nearest.png")
+    renders = [ground_of(scene, scene.image()) for scene in tested]
+    made, again = ([paint(model, scene, seed) for scene in tested] for seed in (config.seed, config.seed + 1))
+    paintings, others = ([ground_of(*pair) for pair in zip(tested, seed, strict=True)] for seed in (made, again))
+    yield from obedience(classifier, tested, renders, [paintings, others])
+    yield from closeness(classifier, tested, renders, paintings, config.seed)
+    yield from diversity(classifier, tested, renders, paintings, others)
+    write_nearest(classifier, training, tested[:12], made[:12], config.out / "nearest.png")
 
 
 def paint(model: BackgroundModel, scene: SceneRecord, seed: int) -> Pixels:
@@ -75,21 +78,24 @@ def paint(model: BackgroundModel, scene: SceneRecord, seed: int) -> Pixels:
 
 
 def obedience(
-    classifier: SceneClassifier, scenes: Sequence[SceneRecord], paintings: Sequence[Sequence[Pixels]]
+    classifier: SceneClassifier,
+    scenes: Sequence[SceneRecord],
+    renders: Sequence[Pixels],
+    paintings: Sequence[Sequence[Pixels]],
 ) -> Iterator[Estimate]:
-    """How often the asked setting and light are recognised, in renders and in `paintings`, one sequence per seed; and
+    """How often the asked setting and light are recognised, in `renders` and in `paintings`, one sequence per seed; and
     how often if descriptions were shuffled between scenes: the mean over all shuffles.
 
     Lights are shuffled within a setting: a light that follows from the setting shows no obedience.
     """
     products = [scene.product["id"] for scene in scenes]
     settings = np.array([scene.record["setting"] for scene in scenes])
-    renders = classifier.look([scene.image() for scene in scenes])[:2]
+    rendered = classifier.look(renders)[:2]
     painted = [classifier.look(pictures)[:2] for pictures in paintings]
     for number, (name, factor) in enumerate((("setting", "setting"), ("light", "lighting"))):
         asked = np.array([scene.record[factor] for scene in scenes])
         groups = np.zeros(len(scenes)) if name == "setting" else settings
-        render, chance = _right(renders[number], asked, groups)
+        render, chance = _right(rendered[number], asked, groups)
         painting, shuffled = np.mean([_right(seen[number], asked, groups) for seen in painted], axis=0)
         yield mean(f"{name} recognised in renders", render, products)
         yield mean(f"{name} recognised in paintings", painting, products)
@@ -101,11 +107,15 @@ def obedience(
 
 
 def closeness(
-    classifier: SceneClassifier, scenes: Sequence[SceneRecord], paintings: Sequence[Pixels], seed: int
+    classifier: SceneClassifier,
+    scenes: Sequence[SceneRecord],
+    renders: Sequence[Pixels],
+    paintings: Sequence[Pixels],
+    seed: int,
 ) -> Iterator[Estimate]:
     """How far paintings are from renders of other products, beside how far renders are: means over `HALVINGS` random
     halvings of the products, intervals over the halvings."""
-    made, real = classifier.look(paintings)[2], classifier.look([scene.image() for scene in scenes])[2]
+    made, real = classifier.look(paintings)[2], classifier.look(renders)[2]
     products = np.array([scene.product["id"] for scene in scenes])
     rng, values = np.random.default_rng(seed), []
     for _ in range(HALVINGS):
@@ -128,7 +138,11 @@ def _distances(made: NDArray[np.floating], real: NDArray[np.floating]) -> dict[s
 
 
 def diversity(
-    classifier: SceneClassifier, scenes: Sequence[SceneRecord], paintings: Sequence[Pixels], again: Sequence[Pixels]
+    classifier: SceneClassifier,
+    scenes: Sequence[SceneRecord],
+    renders: Sequence[Pixels],
+    paintings: Sequence[Pixels],
+    again: Sequence[Pixels],
 ) -> Iterator[Estimate]:
     """How far two seeds of a description lie apart, and whether a setting always gives one picture."""
     products = [scene.product["id"] for scene in scenes]
@@ -137,7 +151,7 @@ def diversity(
     ]
     yield mean("levels between two seeds", apart, products)
     yield mean("two seeds differ by over 2 levels", np.array(apart) > 2, products)
-    made, real = classifier.look(paintings)[2], classifier.look([scene.image() for scene in scenes])[2]
+    made, real = classifier.look(paintings)[2], classifier.look(renders)[2]
     settings = np.array([scene.record["setting"] for scene in scenes])
     spread = {
         name: _spread(made[settings == name]) / _spread(real[settings == name])
@@ -155,12 +169,14 @@ def diversity(
 def write_nearest(
     classifier: SceneClassifier,
     training: Sequence[SceneRecord],
+    scenes: Sequence[SceneRecord],
     paintings: Sequence[Pixels],
     path: Path,
     side: int = 192,
 ) -> None:
     """Each painting on the left, the training render nearest to it in the classifier's features on the right."""
-    made, real = classifier.look(paintings)[2], classifier.look([scene.image() for scene in training])[2]
+    made = classifier.look([ground_of(*pair) for pair in zip(scenes, paintings, strict=True)])[2]
+    real = classifier.look([ground_of(scene, scene.image()) for scene in training])[2]
     rows = []
     for picture, feature in zip(paintings, made, strict=True):
         nearest = training[int(np.square(real - feature).sum(1).argmin())].image()
