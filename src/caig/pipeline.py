@@ -310,7 +310,7 @@ def finish(
 
     around = canvas.product < 0.01
     wanted = recolour(background, palette, around) if palette else background
-    layers = separate(canvas, wanted, light=palette is None)
+    layers = separate(canvas, wanted)
     image = flatten(layers)
     return Creative(
         id=content_hash(image),

@@ -17,7 +17,6 @@ from caig.imaging.compositing import (
     core_mask,
     flatten,
     grain,
-    match_light,
     separate,
 )
 from caig.imaging.fidelity import halo, measure, psnr
@@ -77,15 +76,14 @@ def test_soft_edge_is_a_mixture_of_both_sides() -> None:
     ad = compose(canvas, np.full((160, 160, 3), 90, np.uint8), shadow=False).astype(float)
     expected = canvas.image * canvas.product[..., None] + 90 * (1 - canvas.product[..., None])
     soft = (canvas.product > 0) & (canvas.product < 1)
-    assert soft.any() and np.abs(ad - expected)[soft].max() <= 8  # background gain of at most 8 %
+    assert soft.any() and np.abs(ad - expected)[soft].max() <= 1
 
 
-def test_background_adapts_mildly_and_product_never() -> None:
-    bright, dark = _canvas(colour=(240, 238, 236)), _canvas(colour=(40, 40, 40))
-    background = np.full((160, 160, 3), 0.5, np.float32)
-    up, down = (match_light(canvas, background).mean() / 0.5 for canvas in (bright, dark))
-    print(f"gains {up:.3f} and {down:.3f}, required in 1.00 to 1.08 and 0.92 to 1.00")
-    assert 1.01 < up <= 1.085 and 0.915 <= down < 0.99
+def test_the_background_keeps_its_light() -> None:
+    for colour in ((240, 238, 236), (40, 40, 40)):
+        canvas, background = _canvas(colour=colour), np.full((160, 160, 3), 128, np.uint8)
+        ad = compose(canvas, background, shadow=False)
+        assert abs(ad[canvas.product == 0].mean() - 128) < 0.5
 
 
 def test_shadow_only_where_there_is_none() -> None:

@@ -1,4 +1,4 @@
-"""The product into its background: core pixels untouched, the background adapts to the product, never the reverse."""
+"""The product into its background: core pixels untouched, the background takes its shadow and grain."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from caig.imaging.surface import noise_level
 from caig.types import Alpha, Canvas, Layers, Pixels
 
 CORE = 0.99  # alpha from here on is the product itself
-MOST_GAIN = 0.08  # the background's exposure moves by at most this
-MOST_TINT = 0.04  # its white balance by at most this
 MOST_GRAIN = 2.5  # levels
 Floats = NDArray[Any]  # float32; cv2's own types say less
 
@@ -30,15 +28,14 @@ def core_mask(alpha: Alpha, erosion: int = 0) -> NDArray[np.bool_]:
     return cv2.erode(core, np.ones((3, 3), np.uint8), iterations=erosion, borderValue=1) > 0
 
 
-def separate(canvas: Canvas, background: Pixels, *, shadow: bool = True, light: bool = True) -> Layers:
+def separate(canvas: Canvas, background: Pixels, *, shadow: bool = True) -> Layers:
     """Lay the product of `canvas` into `background` u8[H, W, 3] of the same size; same inputs, same layers.
 
-    The layers: background in the product's light (unless `light` is False: its palette was asked for) and grain,
-    contact shadow, product. InputError when the sizes differ.
+    The layers: background in the product's grain, contact shadow, product. The background keeps its light: it is what
+    the description asked for (docs/LOG.md). InputError when the sizes differ.
     """
     _same_size(canvas, background)
     ground = background.astype(np.float32) / 255
-    ground = match_light(canvas, ground) if light else ground
     dark = contact_shadow(canvas, ground) if shadow else np.zeros(canvas.product.shape, np.float32)
     alpha = np.where(core_mask(canvas.product), 1, canvas.product)
     return Layers(
@@ -60,21 +57,6 @@ def flatten(layers: Layers) -> Pixels:
 def compose(canvas: Canvas, background: Pixels) -> Pixels:
     """The finished picture, u8[H, W, 3]: the product of `canvas` laid into `background`."""
     return flatten(separate(canvas, background))
-
-
-def match_light(canvas: Canvas, background: Floats) -> Floats:
-    """Move the background's exposure and white balance a little towards the product's; sRGB values 0 to 1.
-
-    Highlights (95th percentile) are compared; the white balance only counts when the product has near-neutral bright
-    parts. Gains stay within 8 % (exposure) and 4 % (white balance).
-    """
-    product = canvas.image[core_mask(canvas.product)].astype(np.float32) / 255
-    around = background[canvas.product < 0.01]
-    if not len(product) or not len(around):
-        return background
-    exposure = _highlight(product @ LUMA) / max(_highlight(around @ LUMA), 0.05)
-    gain = np.clip(exposure**0.2, 1 - MOST_GAIN, 1 + MOST_GAIN) * _tint(product, around)
-    return np.clip(background * gain.astype(np.float32), 0, 1)
 
 
 def contact_shadow(canvas: Canvas, background: Floats) -> Floats:
@@ -126,21 +108,6 @@ def _same_size(canvas: Canvas, background: Pixels) -> None:
             got="x".join(map(str, background.shape[1::-1])),
             next_step="Paint at the canvas's size.",
         )
-
-
-def _highlight(values: Floats) -> float:
-    return float(np.percentile(values, 95))
-
-
-def _tint(product: Floats, around: Floats) -> Floats:
-    """Per-channel gain towards the white of the product's near-neutral highlights; 1 when there are none."""
-    spread = product.max(1) - product.min(1)
-    neutral = product[(spread < 0.06) & (product.min(1) > 0.6)]
-    if len(neutral) < 0.02 * len(product):
-        return np.ones(3, np.float32)
-    bright = around[around @ LUMA >= _highlight(around @ LUMA)]
-    wanted = (neutral.mean(0) / neutral.mean()) / (bright.mean(0) / max(float(bright.mean()), 1e-3) + 1e-3)
-    return np.clip(wanted**0.15, 1 - MOST_TINT, 1 + MOST_TINT).astype(np.float32)
 
 
 def _smear(base: NDArray[np.bool_], across: float, down: float) -> Floats:
