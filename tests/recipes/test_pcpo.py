@@ -82,7 +82,8 @@ def test_what_a_run_leaves(uncut: Path, base: Path):
 
 
 def test_it_learns_what_the_judge_likes(base: Path, shelf: list[Product], tmp_path: Path):
-    optimise(toy(base, tmp_path / "run", rounds=1, epochs=15, lr=0.02), shelf, models())
+    # Texts of a model that knows no words share none, so that pictures are credited.
+    optimise(toy(base, tmp_path / "run", rounds=1, epochs=15, lr=0.02, credit="picture"), shelf, models())
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     margins = [line["margin"] for line in lines if "margin" in line]
     assert margins[0] == pytest.approx(0, abs=1e-3), "at first the policy is the reference"
@@ -226,7 +227,7 @@ BEFORE = {"kl": 0.0, "entropy": 2.0, "distinct_2": 0.5, "utility": 0.0, "match":
     [
         ({}, None),
         ({"kl": 31.0}, "kl 31 is above 30"),
-        ({"entropy": 1.5}, "entropy 1.5 is below 1.6"),
+        ({"entropy": 1.5}, "entropy 1.5 is below 1.7"),
         ({"distinct_2": 0.29}, "distinct_2 0.29 is below 0.3"),
         ({"match": 0.49}, "match 0.49 is below 0.5"),
         ({"guard": 0.8}, "guard 0.8 is below 0.9"),
@@ -278,7 +279,7 @@ def test_what_a_setting_is_worth_to_all_products_is_levelled():
 
 
 @pytest.mark.parametrize(
-    ("entropy", "share"), [(2.0, 1.0), (1.9, 0.75), (1.6, 0.0), (1.0, 0.0), (2.5, 1.0)]
+    ("entropy", "share"), [(2.0, 1.0), (1.9, 2 / 3), (1.7, 0.0), (1.0, 0.0), (2.5, 1.0)]
 )  # after many rounds
 def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float, share: float):
     config = Config(catalog=Path("c"), out=Path("o"))
