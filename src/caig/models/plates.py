@@ -39,7 +39,7 @@ PLATES = "plates.tar"
 FILES = frozenset({"json", "stand.json", "image.webp"})
 # Place and light are what a description is judged by: with 3 and 1.5 half of the plates had another light than asked.
 WEIGHTS = {"setting": 10.0, "lighting": 7.0, "floor": 1.0, "backdrop": 1.0, "props": 1.0, "blur": 0.5, "caption": 1.0}
-MISFIT = 0.15  # what a plate loses by standing badly, beside a text match of 0 to 1
+MISFIT = 0.1  # what a plate loses by standing badly, beside a text match of 0 to 1
 NEAR = 0.05  # plates this close to the best one take turns by seed
 FAR = 0.35  # and those this close may stand in for one before which the product can't be shown
 TRIES = 12  # plates and mirror images, at most, until one is sound
