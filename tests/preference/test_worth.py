@@ -1,4 +1,4 @@
-"""What words are worth: found where words decide, near half of a picture's own where they tell nothing."""
+"""What words are worth: found where words decide, by products that are alike; nothing where nothing is told."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ PLACES = ("kitchen table", "sandy beach")
 LIKED = {(PLACES[0], LIGHTS[0]): 1.0, (PLACES[1], LIGHTS[0]): 1.0, (PLACES[1], LIGHTS[2]): 0.5}
 
 
-def shelf(products: int = 12, noise: float = 0.0) -> tuple[list[str], list[str], list[str], np.ndarray]:
+def shelf(products: int = 12, noise: float = 0.0) -> tuple[list[str], list[str], list[int], np.ndarray]:
     """Each product in every place and light; morning light is liked, and hard sun on beaches."""
     rows = [
-        (f"{place}, {light}", place, f"p{k}", LIKED.get((place, light), 0.0))
+        (f"{place}, {light}", place, k, LIKED.get((place, light), 0.0))
         for k in range(products)
         for place in PLACES
         for light in LIGHTS
@@ -38,14 +38,14 @@ def test_words_that_decide_are_found_through_pictures_that_vary():
 def test_two_texts_of_two_products_by_hand():
     """Kernel within owners: half of k(a, a) + k(b, b) - 2 k(a, b) = c on the diagonal, -c beside it, alike across
     owners; so with y = (1, -1) / 2 for both the worth is y * 4c / (4c + noise), noise = NOISE * c."""
-    texts, owners = ["snow", "sand", "snow", "sand"], ["p", "p", "q", "q"]
+    texts, owners = ["snow", "sand", "snow", "sand"], [0, 0, 1, 1]
     told = worth_of_words(texts, [None] * 4, owners, [1.0, 0.0, 3.0, 2.0])
     assert told == pytest.approx(np.array([0.5, -0.5, 0.5, -0.5]) * 4 / (4 + NOISE))
     assert worth_of_words(texts, [None] * 4, owners, [1.0, 0.0, 2.0, 3.0]) == pytest.approx(np.zeros(4))
 
 
 def test_a_setting_that_other_words_name_counts():
-    texts, owners = ["seaside", "worktop", "shore", "counter"], ["p", "p", "q", "q"]
+    texts, owners = ["seaside", "worktop", "shore", "counter"], [0, 0, 1, 1]
     named = worth_of_words(texts, ["beach", "kitchen", "beach", "kitchen"], owners, [1.0, 0.0, 0.0, 0.0])
     plain = worth_of_words(texts, [None] * 4, owners, [1.0, 0.0, 0.0, 0.0])
     assert named[2] > named[3] + 0.1
@@ -75,7 +75,7 @@ def test_likeness_by_hand():
 def test_where_there_is_nothing_to_tell(case: str):
     texts, settings, owners, utilities = shelf()
     if case == "one text each":
-        owners = [f"p{k}" for k in range(len(texts))]
+        owners = list(range(len(texts)))
     if case == "no utilities":
         utilities[:] = 3.0
     if case == "no words":

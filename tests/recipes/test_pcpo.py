@@ -278,9 +278,7 @@ def test_what_a_setting_is_worth_to_all_products_is_levelled():
     assert levelled(drafts, utilities, 0.5) == {"a": [0.5, -0.25, 0.0], "b": [2.5, 0.5, -0.25]}
 
 
-@pytest.mark.parametrize(
-    ("entropy", "share"), [(2.0, 1.0), (1.9, 2 / 3), (1.7, 0.0), (1.0, 0.0), (2.5, 1.0)]
-)  # after many rounds
+@pytest.mark.parametrize(("entropy", "share"), [(2.0, 1.0), (1.9, 2 / 3), (1.7, 0.0), (1.0, 0.0), (2.5, 1.0)])
 def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float, share: float):
     config = Config(catalog=Path("c"), out=Path("o"))
     now, shares = {**BEFORE, "entropy": entropy}, [0.4]

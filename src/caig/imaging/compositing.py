@@ -35,11 +35,12 @@ def separate(canvas: Canvas, background: Pixels, *, shadow: bool = True) -> Laye
     the description asked for (docs/LOG.md). InputError when the sizes differ.
     """
     _same_size(canvas, background)
-    ground = background.astype(np.float32) / 255
-    dark = contact_shadow(canvas, ground) if shadow else np.zeros(canvas.product.shape, np.float32)
+    dark = np.zeros(canvas.product.shape, np.float32)
+    if shadow:
+        dark = contact_shadow(canvas, background.astype(np.float32) / 255)
     alpha = np.where(core_mask(canvas.product), 1, canvas.product)
     return Layers(
-        background=_levels(ground * 255 + grain(canvas, background)),
+        background=_levels(background + grain(canvas, background)),
         shadow=_levels(dark * 255),
         product=np.dstack([canvas.image, _levels(alpha * 255)]),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ NOISE = 0.5  # variance of a picture's own part, in shares of the kernel's mean 
 def worth_of_words(
     texts: Sequence[str],
     settings: Sequence[str | None],
-    owners: Sequence[Hashable],
+    owners: Sequence[int],
     utilities: Sequence[float],
     alike: Floats | None = None,
 ) -> Floats:
@@ -34,23 +34,20 @@ def worth_of_words(
 
     Args:
         texts, settings: N descriptions, and the settings that they name, where they name a known one
-        owners: the product (of a round) of each; only differences within an owner count
+        owners: index of the product (of a round) of each, from 0; only differences within an owner count
         utilities: of the pictures, any scale
-        alike: how much the taste of one owner tells of another's, f64[J, J], positive semidefinite, owners in the order
-            of their first texts; None: everything
+        alike: how much the taste of one owner tells of another's, f64[J, J], positive semidefinite; None: everything
 
     Time grows with N^3: about 10 s for 7,000 texts.
     """
-    names = list(dict.fromkeys(owners))
-    number = {name: k for k, name in enumerate(names)}
-    owner = np.array([number[name] for name in owners])
-    groups = [np.flatnonzero(owner == k) for k in range(len(names))]
+    owner = np.asarray(owners)
+    groups = [np.flatnonzero(owner == k) for k in range(owner.max() + 1)]
     wanted = _within(np.asarray(utilities, np.float64), groups)
     kernel = _kernel(texts, settings)
     if alike is not None:
         kernel *= alike[np.ix_(owner, owner)]
     kernel = _within(_within(kernel, groups).T, groups)
-    scale = float(np.trace(kernel)) / max(1, len(kernel))
+    scale = float(np.trace(kernel)) / len(kernel)
     if not scale > 0:  # all texts of each owner are the same
         return np.zeros(len(wanted))
     seen = kernel + NOISE * scale * np.eye(len(kernel))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,11 @@ class Judged:
     drafts: ByProduct
     utilities: ByProduct
 
+    @cached_property
+    def colours(self) -> NDArray[np.float64]:
+        """Of its products, f64[J, 6]; photos are read once, not again in every round that follows."""
+        return np.array([colours(product) for product in self.products])
+
 
 def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:
     """The utilities that the last of `rounds` trains on, product id -> N of them: its pictures' own, or what its words
@@ -59,8 +65,8 @@ def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:
         for owner, (product, one) in enumerate(shown)
         for text, utility in zip(one.drafts[product.id], one.utilities[product.id], strict=True)
     ]
-    products = [product for product, _ in shown]
-    alike = likeness([product.category for product in products], np.array([colours(product) for product in products]))
+    seen = np.concatenate([one.colours for one in rounds])[-len(shown) :]
+    alike = likeness([product.category for product, _ in shown], seen)
     texts, settings, owners, utilities = zip(*rows, strict=True)
     worth, owner = worth_of_words(texts, settings, owners, utilities, alike), np.array(owners)
     first = len(shown) - len(last.products)

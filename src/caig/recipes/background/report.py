@@ -59,7 +59,7 @@ def run(config: Config) -> Iterator[Estimate]:
     tested = [tested[k] for k in order]
     renders = [ground_of(scene, scene.image()) for scene in tested]
     made, again = ([paint(model, scene, seed) for scene in tested] for seed in (config.seed, config.seed + 1))
-    paintings, others = ([ground_of(*pair) for pair in zip(tested, seed, strict=True)] for seed in (made, again))
+    paintings, others = ([ground_of(*pair) for pair in zip(tested, whole, strict=True)] for whole in (made, again))
     yield from obedience(classifier, tested, renders, [paintings, others])
     yield from closeness(classifier, tested, renders, paintings, config.seed)
     yield from diversity(classifier, tested, renders, paintings, others)
