@@ -100,21 +100,26 @@ def test_describe_greedily_equals_generate(made: Made, monkeypatch: pytest.Monke
     photo = sample_product()
     words = Product(id="b", title="a leek from the market", category="vegetable")
     for product in (photo, words, photo):
-        read = made.prompt._read(product, write_request(product, 1, seed=0))
+        read = made.prompt._read([product], [write_request(product, 1, seed=0)])
         expected = plain_tokens(made.prompt, product)
-        rows = made.prompt._sample(read.copy().repeat(3), [1, 2, 3]).tolist()
+        rows = made.prompt._sample(read.select([0, 0, 0]), [1, 2, 3]).tolist()
         print(f"{made.name}: {len(expected)} tokens required equal")
         assert len(expected) > 1 and [row[: len(expected)] for row in rows] == [expected] * 3
 
 
 @torch.inference_mode()
 def test_describe_alone_equals_describe_in_a_batch(made: Made, monkeypatch: pytest.MonkeyPatch):
+    """Several texts of a product, and two products of which one has fewer words and a photo of another shape."""
     monkeypatch.setattr(module, "MAX_TOKENS", 24)
-    product = sample_product()
-    read = made.prompt._read(product, write_request(product, 1, seed=0))
-    together = made.prompt._continue(read, [1, 2, 3])
-    assert [made.prompt._continue(read, [seed])[0] for seed in (1, 2, 3)] == together
-    assert len(set(together)) == 3
+    first = sample_product()
+    second = Product(id="b", title="leek", category="vegetable", image=first.image[:64].copy())
+    requests = [write_request(product, 1, seed=0) for product in (first, second)]
+    reads = [made.prompt._read([product], [words]) for product, words in zip((first, second), requests, strict=True)]
+    together = made.prompt._continue(made.prompt._read([first, second], requests), [1, 0, 0, 1], [1, 2, 3, 4])
+    alone = [
+        made.prompt._continue(reads[row], [0], [seed])[0] for row, seed in zip([1, 0, 0, 1], [1, 2, 3, 4], strict=True)
+    ]
+    assert together == alone and len(set(together)) == 4
 
 
 @torch.no_grad()

@@ -120,7 +120,8 @@ def test_photo_and_title_both_reach_the_text(model: PromptModel):
     other = Product(id=product.id, title="leek, fresh", category="mug", image=product.image)
     bare = Product(id=product.id, title=product.title, category="mug")
     logits = {
-        tuple(model._read(p, write_request(p, 1, seed=0)).logits[0, :20].tolist()) for p in (product, dark, other, bare)
+        tuple(model._read([p], [write_request(p, 1, seed=0)]).logits[0, :20].tolist())
+        for p in (product, dark, other, bare)
     }
     assert len(logits) == 4
     assert texts(model, other, 4) != usual
@@ -177,10 +178,10 @@ def written(
     calls: list[list[tuple[int, int]]] = []
 
     def draw(wanted):
-        calls.append(list(wanted))
-        return [table[attempt] for attempt in wanted]
+        calls.append([(k, attempt) for _, k, attempt in wanted])
+        return [table[k, attempt] for _, k, attempt in wanted]
 
-    return choose_distinct(draw, n, "Fern & Stone oak bottle", differ), calls
+    return choose_distinct(draw, n, ["Fern & Stone oak bottle"], differ)[0], calls
 
 
 def test_a_repeated_setting_is_drawn_again():
@@ -205,6 +206,30 @@ def test_what_need_not_differ_is_drawn_once_unless_it_names_the_product(model: P
     assert alike[0] == alike[1], "the first of them has nothing to differ from"
 
 
+def test_products_in_a_batch_are_chosen_for_as_alone():
+    table = {
+        (0, 0, 0): "rustic kitchen table", (0, 1, 0): "bright kitchen counter", (0, 1, 1): "sandy beach by the sea",
+        (1, 0, 0): "rustic kitchen table", (1, 1, 0): "sandy beach by the sea",
+    }  # fmt: skip
+    calls: list[list[tuple[int, int, int]]] = []
+
+    def draw(wanted):
+        calls.append(list(wanted))
+        return [table[attempt] for attempt in wanted]
+
+    both = ["rustic kitchen table", "sandy beach by the sea"]
+    assert choose_distinct(draw, 2, ["oat milk", "leek"]) == [both, both]
+    assert calls == [[(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)], [(0, 1, 1)]]
+
+
+def test_products_described_in_a_batch_are_described_as_alone(model: PromptModel):
+    first = sample_product()
+    second = Product(id="b", title="a leek, of some length", category="vegetable", image=first.image[::-1].copy())
+    together = model.describe_batch([first, second], 3, seed=4)
+    alone = [model.describe(product, 3, seed=4) for product in (first, second)]
+    assert together == alone and together[0] != together[1]
+
+
 def test_texts_without_a_known_setting_only_have_to_differ():
     table = {(0, 0): "a blue haze", (1, 0): "a blue haze", (1, 1): "a red haze"}
     assert written(table, 2)[0] == ["a blue haze", "a red haze"]
@@ -227,6 +252,6 @@ def test_a_text_that_names_the_product_is_drawn_again():
 
 def test_empty_texts_are_drawn_again_and_never_returned(model: PromptModel, monkeypatch: pytest.MonkeyPatch):
     assert written({(0, 0): "", (0, 1): "a haze"}, 1)[0] == ["a haze"]
-    monkeypatch.setattr(model, "_continue", lambda prefill, seeds: [""] * len(seeds))
+    monkeypatch.setattr(model, "_continue", lambda read, rows, seeds: [""] * len(seeds))
     with pytest.raises(CheckpointError, match="got an empty text 4 times for product 'sample'"):
         model.describe(sample_product(), 1, seed=0)

@@ -15,7 +15,7 @@ from caig.errors import InputError
 from caig.models.prompt_model import PromptModel
 from caig.recipes import pcpo_credit, pcpo_steps, pcpo_update
 from caig.recipes.pcpo import PRESETS, Config, optimise
-from caig.recipes.pcpo_credit import Judged, credited, levelled, setting_share
+from caig.recipes.pcpo_credit import Judged, credited, fitted, levelled, setting_share
 from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.testing import sample_product
@@ -297,6 +297,28 @@ def test_the_share_of_settings_reaches_the_update(
     monkeypatch.setattr("caig.recipes.pcpo_credit.setting_of", lambda text: text)  # toys name none
     optimise(toy(base, tmp_path / "run", rounds=1), shelf, models())
     assert not same(tmp_path / "run", uncut, r=0)
+
+
+def test_a_setting_that_does_not_suit_costs_its_price():
+    kitchen, beach, unknown = TEXTS[0], TEXTS[1], "plain words"
+    products = [
+        Product(id="milk", title="Oat milk", category="milk"),
+        Product(id="x", title="Velmora", category="no such kind"),
+    ]
+    drafts = {"milk": [kitchen, beach, unknown], "x": [kitchen, beach]}
+    utilities = {"milk": [1.0, 2.0, 3.0], "x": [4.0, 5.0]}
+    assert fitted(products, drafts, utilities, 0.25) == {"milk": [1.0, 1.75, 2.75], "x": [4.0, 5.0]}
+    assert fitted(products, drafts, utilities, 0.0) == utilities
+
+
+def test_the_price_of_misfits_reaches_the_update(
+    base: Path, shelf: list[Product], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("caig.recipes.pcpo_credit.setting_of", lambda text: text[0])  # toys name none
+    monkeypatch.setattr("caig.recipes.pcpo_credit.suitable_settings", lambda category: "abcdefghijklm")
+    for name, price in (("free", 0.0), ("priced", 1.0)):
+        optimise(toy(base, tmp_path / name, rounds=1, misfit_price=price), shelf, models())
+    assert not same(tmp_path / "free", tmp_path / "priced", r=0)
 
 
 def test_watched_products_never_train_and_windows_go_round(shelf: list[Product]):

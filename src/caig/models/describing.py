@@ -18,34 +18,42 @@ TOP_P = 0.9
 MAX_TOKENS = 64  # longer descriptions end at their last whole phrase; a CLIP text encoder reads 77
 TRIES = 4  # draws per candidate until it names no product and differs from the ones before it
 
-Attempt = tuple[int, int]  # candidate k, how many times it was drawn before
+Attempt = tuple[int, int, int]  # product, its candidate k, how many times that was drawn before
 
 
 def describe_distinct(
-    draw: Callable[[Sequence[int]], list[str]],
-    product: Product,
+    draw: Callable[[Sequence[int], Sequence[int]], list[str]],
+    products: Sequence[Product],
     n: int,
     *,
     seed: int,
     author: str,
     differ: bool = True,
-) -> list[Description]:
-    """`n` descriptions by `author`, where `draw(seeds)` writes one text a seed.
+) -> list[list[Description]]:
+    """`n` descriptions of each product by `author`, where `draw(indices, seeds)` writes a text for each seed, about the
+    product of that index.
 
     Candidate k depends on (seed, product id, k) and, where they are to `differ`, on the candidates before it, never on
     `n`. CheckpointError when all that is drawn for a candidate is empty.
     """
-    chosen = choose_distinct(
-        lambda wanted: draw([seed_for(seed, product.id, *attempt) for attempt in wanted]), n, product.title, differ
-    )
-    if not all(chosen):
-        raise CheckpointError(
-            f"prompt model {author!r}",
-            expected="a description",
-            got=f"an empty text {TRIES} times for product {product.id!r}",
-            next_step="Use a checkpoint trained to write descriptions.",
-        )
-    return [Description(product_id=product.id, text=text, author=author, seed=seed) for text in chosen]
+
+    def attempt(wanted: Sequence[Attempt]) -> list[str]:
+        seeds = [seed_for(seed, products[p].id, k, before) for p, k, before in wanted]
+        return draw([p for p, _, _ in wanted], seeds)
+
+    chosen = choose_distinct(attempt, n, [product.title for product in products], differ)
+    for product, texts in zip(products, chosen, strict=True):
+        if not all(texts):
+            raise CheckpointError(
+                f"prompt model {author!r}",
+                expected="a description",
+                got=f"an empty text {TRIES} times for product {product.id!r}",
+                next_step="Use a checkpoint trained to write descriptions.",
+            )
+    return [
+        [Description(product_id=product.id, text=text, author=author, seed=seed) for text in texts]
+        for product, texts in zip(products, chosen, strict=True)
+    ]
 
 
 def write_request(product: Product, n: int, *, seed: int) -> str:
@@ -71,29 +79,30 @@ def tidy(text: str, *, complete: bool) -> str:
 
 
 def choose_distinct(
-    draw: Callable[[Sequence[Attempt]], list[str]], n: int, title: str, differ: bool = True
-) -> list[str]:
-    """Choose a text per candidate: the first of its draws that neither names the product called `title` nor, where they
-    are to `differ`, repeats an earlier candidate's text or setting.
+    draw: Callable[[Sequence[Attempt]], list[str]], n: int, titles: Sequence[str], differ: bool = True
+) -> list[list[str]]:
+    """Choose a text for each of `n` candidates of each product, known by its title: the first of its draws that neither
+    names the product nor, where they are to `differ`, repeats an earlier candidate's text or setting.
 
-    `draw([(k, attempt), …])` returns their texts. After `TRIES` draws a name or a repeated setting is allowed, then a
-    repeated text. Draws wanted at the same time are made in one batch.
+    `draw([(product, k, attempt), …])` returns their texts. After `TRIES` draws a name or a repeated setting is allowed,
+    then a repeated text. Draws wanted at the same time are made in one batch.
     """
-    drawn: list[list[str]] = [[] for _ in range(n)]
+    drawn: list[list[list[str]]] = [[[] for _ in range(n)] for _ in titles]
     while True:
-        chosen: list[str] = []
+        chosen: list[list[str]] = [[] for _ in titles]
         wanted: list[Attempt] = []
-        for k, texts in enumerate(drawn):
-            earlier = chosen if differ else []
-            text = _first_distinct(texts, earlier, title)
-            if text is None and len(texts) < TRIES:
-                wanted.append((k, len(texts)))
-            else:
-                chosen.append(text if text is not None else _least_repeated(texts, earlier))
+        for p, candidates in enumerate(drawn):
+            for k, texts in enumerate(candidates):
+                earlier = chosen[p] if differ else []
+                text = _first_distinct(texts, earlier, titles[p])
+                if text is None and len(texts) < TRIES:
+                    wanted.append((p, k, len(texts)))
+                else:
+                    chosen[p].append(text if text is not None else _least_repeated(texts, earlier))
         if not wanted:
             return chosen
-        for (k, _), text in zip(wanted, draw(wanted), strict=True):
-            drawn[k].append(text)
+        for (p, k, _), text in zip(wanted, draw(wanted), strict=True):
+            drawn[p][k].append(text)
 
 
 def _first_distinct(texts: Sequence[str], earlier: Sequence[str], title: str) -> str | None:

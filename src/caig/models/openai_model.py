@@ -66,11 +66,11 @@ class OpenAIPromptModel:
         if product.image is not None:
             content = [{"type": "image_url", "image_url": {"url": data_url(product.image)}}, *content]
 
-        def draw(seeds: Sequence[int]) -> list[str]:
+        def draw(_: Sequence[int], seeds: Sequence[int]) -> list[str]:
             with ThreadPoolExecutor(min(PARALLEL, len(seeds))) as pool:
                 return list(pool.map(lambda one: self._write(content, one), seeds))
 
-        return describe_distinct(draw, product, n, seed=seed, author=self.name)
+        return describe_distinct(draw, [product], n, seed=seed, author=self.name)[0]
 
     def _write(self, content: Sequence[Any], seed: int) -> str:
         request = {

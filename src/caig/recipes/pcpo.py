@@ -84,6 +84,9 @@ class Config:
     credit: Literal["words", "picture"] = "words"
     """What a candidate trains with: words: what its words are worth by all pictures so far, as `levelled` leaves it;
     picture: the utility of its own picture, as published."""
+    misfit_price: float = 0.01
+    """What it costs, in log CTR, to name no setting that suits the product's category, where what suits it is known
+    (caig.data.everyday); 0, as published. 0.015 (`beta`) would make such texts e times as rare."""
     rank: int = 16
     """Of the adapter."""
     alpha: float = 32.0
@@ -130,8 +133,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
         "candidates": 2, "products": 3200, "labels": "hard", "credit": "picture", "beta": 0.5, "product_weight": 1.0,
-        "anchor": 0.0, "min_entropy": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0, "dropout": 0.05, "lr": 2e-5,
-        "epochs": 1, "side": 512,
+        "anchor": 0.0, "min_entropy": 0.0, "misfit_price": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0,
+        "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
 """What the paper and its code set; other fields stay as they are given."""
@@ -201,7 +204,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             before = policy.weights
             share = credit.setting_share(config, share, watched[0].metrics, watched[-1].metrics)
             judged.append(credit.Judged(window, drafts, utilities))
-            aims = credit.levelled(drafts, credit.credited(config, judged), share)
+            aims = credit.aims(config, judged, share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):

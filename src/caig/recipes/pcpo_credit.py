@@ -1,5 +1,5 @@
 """What a round's candidates are credited with: utilities of pictures, smoothed over words and products; of what
-settings are worth by themselves, only as much is left as their variety allows."""
+settings are worth by themselves, only as much is left as their variety allows, and those that do not suit cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caig.data.captions import setting_of
-from caig.imaging.silhouette import to_lab
+from caig.data.everyday import suitable_settings
+from caig.imaging.palette import palette_of
 from caig.pipeline import read_cutout
 from caig.preference.worth import likeness, worth_of_words
 from caig.types import Product
@@ -47,8 +48,15 @@ class Judged:
 
     @cached_property
     def colours(self) -> NDArray[np.float64]:
-        """Of its products, f64[J, 6]; photos are read once, not again in every round that follows."""
+        """Of its products, f64[J, 7]; photos are read once, not again in every round that follows."""
         return np.array([colours(product) for product in self.products])
+
+
+def aims(config: Config, rounds: Sequence[Judged], share: float) -> dict[str, list[float]]:
+    """What the last of `rounds` trains on, product id -> N utilities: `credited`, `levelled`, then `fitted`."""
+    last = rounds[-1]
+    levels = levelled(last.drafts, credited(config, rounds), share)
+    return fitted(last.products, last.drafts, levels, config.misfit_price)
 
 
 def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:
@@ -74,12 +82,12 @@ def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:
 
 
 def colours(product: Product) -> NDArray[np.float64]:
-    """What a background may suit or not: the product's mean CIELAB colour, its deviations, and how full its photo is,
-    f64[6], each of a size of about 0 to 1."""
+    """What a background may suit or not: means and deviations of the product's CIELAB colours, and how full its photo
+    is, f64[7]."""
     cutout = read_cutout(product)
     inside = cutout.alpha > 0.5
-    lab = to_lab(cutout.image)[inside] / (100.0, 128.0, 128.0)
-    return np.array([*lab.mean(0), lab[:, 0].std(), lab[:, 1:].std(), inside.mean()])
+    palette = palette_of(cutout.image, inside)
+    return np.array([*palette.mean, *palette.spread, inside.mean()])
 
 
 def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
@@ -100,4 +108,23 @@ def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str,
     worth = {setting: (1 - share) * float(np.mean(found)) for setting, found in gaps.items()}
     return {
         id: [u - worth[setting] for setting, u in zip(named[id], own, strict=True)] for id, own in utilities.items()
+    }
+
+
+def fitted(
+    products: Sequence[Product], drafts: ByProduct, utilities: ByProduct, price: float
+) -> dict[str, list[float]]:
+    """Utilities less `price` for texts that name no setting that suits their product; nothing where what suits its
+    category is not known.
+
+    What is liked by all shoppers draws a policy to settings that do not suit, which the product-centric term alone does
+    not hold back: it asks that texts depend on the product, not how. Not in the paper.
+    """
+    suits = {product.id: suitable_settings(product.category) for product in products}
+    return {
+        id: [
+            u if suits[id] is None or setting_of(text) in suits[id] else u - price
+            for text, u in zip(drafts[id], own, strict=True)
+        ]
+        for id, own in utilities.items()
     }

@@ -127,12 +127,13 @@ class Studio:
 def describe(
     products: Sequence[Product], policy: Policy, count: int, r: int | str, differ: bool = True
 ) -> dict[str, list[str]]:
-    """`count` descriptions of each product by the model as it is now, different ones or what it prefers."""
-    seed = seed_for(policy.config.seed, "describe", r)
-    return {
-        product.id: [one.text for one in policy.writer.describe(as_seen(product), count, seed=seed, differ=differ)]
-        for product in products
-    }
+    """`count` descriptions of each product by the model as it is now, different ones or what it prefers; as many
+    products at a time as a training step has."""
+    seed, size, found = seed_for(policy.config.seed, "describe", r), policy.config.batch, {}
+    for part in (products[i : i + size] for i in range(0, len(products), size)):
+        written = policy.writer.describe_batch([as_seen(one) for one in part], count, seed=seed, differ=differ)
+        found |= {product.id: [one.text for one in own] for product, own in zip(part, written, strict=True)}
+    return found
 
 
 def write(

@@ -181,15 +181,15 @@ class Gallery:
         return rows
 
     def singles(self, model: str, product: Product) -> list[str]:
-        """Four descriptions, each asked for by itself: what the model writes when nothing makes texts differ."""
-        return [self.texts(model, product, 1, str(k))[0] for k in range(ADS)]
+        """Four descriptions, each drawn by itself: what the model writes when nothing makes texts differ."""
+        return self.texts(model, product, ADS, differ=False)
 
-    def texts(self, model: str, product: Product, count: int, draw: str = "") -> list[str]:
-        """Descriptions by the model called `model`, `count` different ones, kept in a file."""
-        path = self.config.out / "texts" / content_hash(f"{model} {product.id} {count} {draw}".encode())
+    def texts(self, model: str, product: Product, count: int, differ: bool = True) -> list[str]:
+        """Descriptions by the model called `model`, `count` different ones or what it prefers, kept in a file."""
+        path = self.config.out / "texts" / content_hash(to_json([model, product.id, count, differ]).encode())
         if not path.is_file():
-            seed = seed_for(self.config.seed, "study", count, draw)
-            found = self._load(model).describe(as_seen(product), count, seed=seed)
+            seed = seed_for(self.config.seed, "study", count)
+            found = self._load(model).describe(as_seen(product), count, seed=seed, differ=differ)
             write_atomic(path, to_json([one.text for one in found]).encode())
         return json.loads(path.read_text(encoding="utf-8"))
 

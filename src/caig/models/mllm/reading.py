@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,9 +52,12 @@ class Prefill:
         logits, mask, position = (x.repeat_interleave(repeats, 0) for x in (self.logits, self.mask, self.position))
         return Prefill(cache=self.cache, logits=logits, mask=mask, position=position)
 
-    def copy(self) -> Prefill:
-        """The same with a cache of its own."""
-        return replace(self, cache=copy.deepcopy(self.cache))
+    def select(self, rows: Sequence[int]) -> Prefill:
+        """The prompts of `rows`, any of them as often as it stands there, with a cache of their own."""
+        index = torch.tensor(rows, device=self.logits.device)
+        cache = copy.deepcopy(self.cache)
+        cache.batch_select_indices(index)
+        return Prefill(cache=cache, logits=self.logits[index], mask=self.mask[index], position=self.position[index])
 
 
 def prefill(model: Any, inputs: Any) -> Prefill:
