@@ -5,7 +5,7 @@ for ever larger margins and drifts (docs/LOG.md); candidates that name the produ
 tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
 since differences alone are also met by texts that fall to pieces; a candidate trains with what its words are worth to
 such products by the pictures of all candidates so far (`credit`); where settings lose variety, what they are worth to
-all products alike counts for less than it is; one low-rank adapter goes on through all rounds, and the reference is
+all products alike counts for less than it is, and those that do not suit a product cost; one low-rank adapter goes on through all rounds, and the reference is
 that adapter switched off; the candidates of a product are painted from one seed of its own, where the paper has seed 42
 for every picture; and guards are watched on products that never train: a round to which one objects is taken by half or
 a quarter, or stops the run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the
