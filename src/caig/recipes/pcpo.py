@@ -1,15 +1,19 @@
 """Product-centric preference optimisation (CAIG, stage c): describe, paint, judge, update, round after round.
 
-It differs from the paper: N candidates in place of 2, of which all pairs train, with soft labels, since a hard one asks
-for ever larger margins and drifts (docs/LOG.md); candidates that name the product are drawn again, or a small model
-tells right from wrong product information by copying the title; an anchor keeps chosen texts as likely as they were,
-since differences alone are also met by texts that fall to pieces; a candidate trains with what its words are worth to
-such products by the pictures of all candidates so far (`credit`); where settings lose variety, what they are worth to
-all products alike counts for less than it is, and those that do not suit a product cost; one low-rank adapter goes on through all rounds, and the reference is
-that adapter switched off; the candidates of a product are painted from one seed of its own, where the paper has seed 42
-for every picture; and guards are watched on products that never train: a round to which one objects is taken by half or
-a quarter, or stops the run. Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the
-learning rate as published.
+What differs from the paper, with docs/LOG.md for the numbers:
+
+- N candidates in place of 2, of which all pairs train, with soft labels: hard ones ask for ever larger margins;
+- candidates that name the product are drawn again: a small model tells right from wrong product information by copying
+  the title;
+- an anchor keeps chosen texts as likely as they were: differences alone are also met by texts that fall to pieces;
+- a candidate trains with what its words are worth to such products by the pictures of all candidates so far (`credit`);
+- what settings are worth to all products alike counts for less where they lose variety (`min_entropy`), and those that
+  do not suit a product cost (`misfit_price`);
+- one low-rank adapter goes on through all rounds, and the reference is that adapter switched off;
+- the candidates of a product are painted from one seed of its own, not every picture from seed 42;
+- guards are watched on products that never train: a round to which one objects is taken in part, or stops the run.
+
+Preset `caig-published` sets N, the labels, the losses' weights, the adapter and the learning rate as published.
 
     out/settings.json            what decides the run
     out/pictures/<id>.webp       every painted picture, named by its pixels
