@@ -33,6 +33,7 @@ from caig.preference.corruption import corruptions
 from caig.recipes.pcpo import Config
 from caig.recipes.pcpo_update import Policy, Round, encode_groups, group_loss
 from caig.recipes.processes import join_processes
+from caig.recipes.sharding import Shards
 from caig.recipes.training import Log
 from caig.types import Product
 
@@ -43,11 +44,11 @@ RANK, ALPHA, CORRUPTIONS = 128, 256.0, 4
 def ours(name: str, args: Namespace, device: str, dtype: str) -> Run:
     """A round's steps as `caig train pcpo` makes them."""
     model, processor = tuned(name, args, device, dtype)
-    sizes = {"candidates": args.candidates, "batch": args.batch, "corruptions": CORRUPTIONS, "beta": published.BETA}
-    config = Config(catalog=CATALOG, out=Path(tempfile.mkdtemp()), labels="hard", **sizes)
+    sizes = {"candidates": args.candidates, "batch": args.batch, "corruptions": CORRUPTIONS, "epochs": args.epochs}
+    config = Config(catalog=CATALOG, out=Path(tempfile.mkdtemp()), labels="hard", beta=published.BETA, **sizes)
     log = Log(config.out / "log.jsonl", silent=True)
     accelerator = join_processes(device)
-    policy = Policy(config=config, model=model, processor=processor, accelerator=accelerator, log=log, board=None)
+    policy = Policy(config, model, processor, accelerator, log, None, Shards(model, accelerator))
     optimizer, (shelf, drafts) = torch.optim.AdamW(adapter_weights(model).values(), lr=2e-5), goods(args)
     utilities = {product.id: [float(-k) for k in range(args.candidates)] for product in shelf}
 
@@ -57,7 +58,7 @@ def ours(name: str, args: Namespace, device: str, dtype: str) -> Run:
         for epoch in range(args.epochs):
             for group in groups:
                 optimizer.zero_grad()
-                group_loss(policy, group, 1 + epoch % CORRUPTIONS, seed=epoch)[0].backward()
+                group_loss(policy, group, 1 + epoch % (len(group.views) - 1), seed=epoch)[0].backward()
                 optimizer.step()
         return pairs_in(args)
 

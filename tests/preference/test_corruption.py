@@ -1,5 +1,8 @@
 """What a product-centric negative shows: masked patches, another's words, the same every time."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -72,6 +75,13 @@ def test_strangers_are_the_same_other_products_clean():
     ):
         assert (stranger.id, stranger.title) == ("p0", corrupted.title)
         assert (stranger.image == int(stranger.title[-1])).all()
+
+
+def test_a_strangers_photo_keeps_its_own_mask():
+    masked = [replace(one, mask=Path(f"{one.id}.png")) for one in SHELF[:4]]
+    for stranger in strangers(SHELF[4], masked, 4, seed=0):
+        assert stranger.mask == Path(f"p{stranger.title[-1]}.png")
+    assert {stranger.mask for stranger in strangers(masked[0], SHELF[1:], 4, seed=0)} == {None}
 
 
 def test_a_product_without_photo_stays_without():

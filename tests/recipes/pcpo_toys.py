@@ -1,5 +1,6 @@
 """A shelf, a tiny prompt model, a painter of plain colours and judges that like red or blue."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Painter:
 
 
 class Judge:
-    """Likes one colour: utility is its mean level over 20."""
+    """Likes one colour: utility, and log CTR up to a constant, is its mean level over 20."""
 
     def __init__(self, channel: int = 0) -> None:
         self.name, self.channel = f"channel {channel}", channel
@@ -35,7 +36,7 @@ class Judge:
     def score(self, product: Product, images: Sequence[np.ndarray], *, ids: Sequence[str]) -> list[Score]:
         levels = [float(image[..., self.channel].mean()) / 20 for image in images]
         return [
-            Score(creative_id=id, utility=level, ctr=0.02, low=0.01, high=0.03, basis="simulated")
+            Score(creative_id=id, utility=level, ctr=math.exp(level - 13), low=0.0, high=1.0, basis="simulated")
             for id, level in zip(ids, levels, strict=True)
         ]
 

@@ -14,7 +14,7 @@ import torch
 from caig.errors import InputError
 from caig.models.prompt_model import PromptModel
 from caig.recipes import pcpo_credit, pcpo_steps, pcpo_update
-from caig.recipes.pcpo import PRESETS, Config, optimise
+from caig.recipes.pcpo import Config, optimise, with_preset
 from caig.recipes.pcpo_credit import Judged, credited, fitted, levelled, setting_share
 from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
 from caig.recipes.pcpo_update import Group, pairs_of
@@ -79,6 +79,36 @@ def test_what_a_run_leaves(uncut: Path, base: Path):
     assert list((uncut / "tensorboard").iterdir())
     ids = {id for ids in json.loads((uncut / "rounds/0/pictures.json").read_text()).values() for id in ids}
     assert ids <= {path.stem for path in (uncut / "pictures").iterdir()}
+
+
+def test_a_finished_run_tells_nothing_twice(base: Path, shelf: list[Product], uncut: Path):
+    before = (uncut / "log.jsonl").read_text()
+    optimise(toy(base, uncut), shelf, models(guard=Judge(2)))
+    assert (uncut / "log.jsonl").read_text() == before
+
+
+def test_kl_is_measured_under_the_prompts_that_were_answered(base: Path, shelf: list[Product], tmp_path: Path):
+    """Of texts that were answered to a prompt, the one that wrote them: other instructions give other log-probs."""
+    policy = pcpo_update.Policy.start(toy(base, tmp_path / "run"))
+    asked: list[list[str]] = []
+
+    def noted(module: str, name: str):
+        plain = getattr(sys.modules[module], name)
+
+        def encode(processor, texts, *more, **options):
+            asked.append(list(texts))
+            return plain(processor, texts, *more, **options)
+
+        return f"{module}.{name}", encode
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*noted("caig.models.prompt_model", "encode"))
+        patch.setattr(*noted("caig.recipes.pcpo_update", "encode_training"))
+        products = shelf[:2]
+        drafts = pcpo_steps.describe(products, policy, 1, pcpo_steps.WATCH)
+        shown = [pcpo_steps.as_seen(product) for product in products]
+        policy.distance(shown, [drafts[product.id] for product in products], pcpo_steps.WATCH)
+    assert asked[0] == [request for [request] in asked[1:]] and len(asked) == 3
 
 
 def test_it_learns_what_the_judge_likes(base: Path, shelf: list[Product], tmp_path: Path):
@@ -227,7 +257,7 @@ BEFORE = {"kl": 0.0, "entropy": 2.0, "distinct_2": 0.5, "utility": 0.0, "match":
     [
         ({}, None),
         ({"kl": 31.0}, "kl 31 is above 30"),
-        ({"entropy": 1.5}, "entropy 1.5 is below 1.7"),
+        ({"entropy": 1.5}, "entropy 1.5 is below 1.6"),
         ({"distinct_2": 0.29}, "distinct_2 0.29 is below 0.3"),
         ({"match": 0.49}, "match 0.49 is below 0.5"),
         ({"guard": 0.8}, "guard 0.8 is below 0.9"),
@@ -243,10 +273,10 @@ def test_the_best_round_is_the_guards_choice_among_those_without_alarm():
     config = Config(catalog=Path("c"), out=Path("o"))
     rounds = [{}, {"guard": 1.5, "utility": 1.0}, {"guard": 1.2, "utility": 9.0}, {"guard": 3.0, "kl": 99.0}]
     watched = [Watched(products=[], metrics={**BEFORE, **change}) for change in rounds]
-    assert best_round(config, watched) == 1
+    assert best_round(config, watched[0], watched) == 1
     bare = [Watched(products=[], metrics={k: v for k, v in w.metrics.items() if k != "guard"}) for w in watched]
-    assert best_round(config, bare) == 2
-    assert best_round(config, watched[:1]) == 0
+    assert best_round(config, bare[0], bare) == 2
+    assert best_round(config, watched[0], watched[:1]) == 0
 
 
 def test_pairs_and_their_doubts_by_hand():
@@ -266,21 +296,27 @@ def test_pairs_and_their_doubts_by_hand():
     assert pairs.ref_corrupted.tolist() == [-3.0, -5.0, -6.0, -8.0, -8.0]
     assert pairs.chosen_length.tolist() == [4.0] * 5
     assert doubt.tolist() == pytest.approx([0.2689, 0.2689, 0.5, 0.0474, 0.0474], abs=1e-4)  # s(-gap)
+    assert pairs_of(group, clean, clean * 10, 1, ties=False)[0].chosen.tolist() == [-1.0, -3.0, -6.0, -6.0]
 
 
-def test_what_a_setting_is_worth_to_all_products_is_levelled():
+def test_what_a_setting_is_worth_to_a_category_is_levelled(monkeypatch: pytest.MonkeyPatch):
     kitchen, beach = TEXTS[0], TEXTS[1]
-    drafts = {"a": [kitchen, beach, "plain words"], "b": [kitchen, kitchen, beach]}
-    utilities = {"a": [1.0, -1.0, 0.0], "b": [3.0, 1.0, -1.0]}
-    # Above their product's mean: kitchen 1, 2, 0 (mean 1), beach -1, -2 (mean -1.5), no setting 0.
-    assert levelled(drafts, utilities, 1.0) == utilities
-    assert levelled(drafts, utilities, 0.0) == {"a": [0.0, 0.5, 0.0], "b": [2.0, 0.0, 0.5]}
-    assert levelled(drafts, utilities, 0.5) == {"a": [0.5, -0.25, 0.0], "b": [2.5, 0.5, -0.25]}
+    products = [Product(id=id, title=id, category=kind) for id, kind in (("a", "tea"), ("b", "tea"), ("c", "soap"))]
+    drafts = {"a": [kitchen, beach, "plain words"], "b": [kitchen, kitchen, beach], "c": [kitchen, beach]}
+    utilities = {"a": [1.0, -1.0, 0.0], "b": [3.0, 1.0, -1.0], "c": [-2.0, 2.0]}
+    # Above their product's mean, of tea: kitchen 1, 2, 0 (mean 1), beach -1, -2 (mean -1.5); of soap -2 and 2.
+    assert levelled(products, drafts, utilities, 1.0) == utilities
+    monkeypatch.setattr(pcpo_credit, "ELSEWHERE", 0.0)
+    assert levelled(products, drafts, utilities, 0.0) == {"a": [0.0, 0.5, 0.0], "b": [2.0, 0.0, 0.5], "c": [0.0, 0.0]}
+    assert levelled(products, drafts, utilities, 0.5) == {"a": [0.5, -0.25, 0.0], "b": [2.5, 0.5, -0.25], "c": [-1, 1]}
+    # Everywhere: kitchen (1 + 2 + 0 - 2) / 4 = 0.25. Of one text more: soap's kitchen (-2 + 0.25) / 2 = -0.875.
+    monkeypatch.setattr(pcpo_credit, "ELSEWHERE", 1.0)
+    assert levelled(products, drafts, utilities, 0.0)["c"][0] == -2.0 + 0.875
 
 
 @pytest.mark.parametrize(("entropy", "share"), [(2.0, 1.0), (1.9, 2 / 3), (1.7, 0.0), (1.0, 0.0), (2.5, 1.0)])
 def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float, share: float):
-    config = Config(catalog=Path("c"), out=Path("o"))
+    config = Config(catalog=Path("c"), out=Path("o"), min_entropy=0.8)  # so that nothing counts at 0.85 of 2
     now, shares = {**BEFORE, "entropy": entropy}, [0.4]
     for _ in range(30):
         shares.append(setting_share(config, shares[-1], BEFORE, now))
@@ -291,12 +327,13 @@ def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float
 
 
 def test_the_share_of_settings_reaches_the_update(
-    base: Path, shelf: list[Product], uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, shelf: list[Product], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("caig.recipes.pcpo_credit.setting_share", lambda *arguments: 0.0)
-    monkeypatch.setattr("caig.recipes.pcpo_credit.setting_of", lambda text: text)  # toys name none
-    optimise(toy(base, tmp_path / "run", rounds=1), shelf, models())
-    assert not same(tmp_path / "run", uncut, r=0)
+    monkeypatch.setattr("caig.recipes.pcpo_credit.setting_of", lambda text: text[0])  # toys name none
+    for share in (0.0, 1.0):
+        monkeypatch.setattr("caig.recipes.pcpo_credit.setting_share", lambda *arguments, share=share: share)
+        optimise(toy(base, tmp_path / f"{share}", rounds=1), shelf, models())
+    assert not same(tmp_path / "0.0", tmp_path / "1.0", r=0)
 
 
 def test_a_setting_that_does_not_suit_costs_its_price():
@@ -363,10 +400,31 @@ def test_a_prompt_model_that_is_an_adapter_goes_on(base: Path, shelf: list[Produ
 
 
 def test_the_published_preset():
-    published = PRESETS["caig-published"]
-    assert (published["candidates"], published["beta"], published["rank"], published["alpha"]) == (2, 0.5, 128, 256.0)
+    asked = Config(catalog=Path("c"), out=Path("o"), preset="caig-published", products=64, lr=1e-5)
+    found = with_preset(asked)
+    assert (found.candidates, found.beta, found.rank, found.alpha, found.labels) == (2, 0.5, 128, 256.0, "hard")
+    assert (found.products, found.lr) == (64, 1e-5), "what was given stays"
+    assert with_preset(replace(asked, preset="")) == replace(asked, preset="")
     with pytest.raises(InputError, match="candidates: expected at least 2 to compare, got 1"):
         Config(catalog=Path("c"), out=Path("o"), candidates=1)
+    with pytest.raises(InputError, match="corruptions: expected at least 1, got 0"):
+        Config(catalog=Path("c"), out=Path("o"), corruptions=0)
+
+
+def test_a_run_goes_on_from_an_adapter_of_its_own_model_only(base: Path, uncut: Path, shelf: list[Product], tmp_path):
+    with pytest.raises(InputError, match="start_from .*: expected an adapter of .*, got a whole checkpoint"):
+        optimise(toy(base, tmp_path / "whole", start_from=str(base)), shelf, models())
+    other = write_prompt_model(tmp_path / "other")
+    with pytest.raises(InputError, match=f"got an adapter of '{base}'. Name the checkpoint under it"):
+        optimise(toy(other, tmp_path / "run", start_from=str(uncut / "best")), shelf, models())
+
+
+def test_guards_count_from_the_model_under_the_adapter(base: Path, uncut: Path, shelf: list[Product], tmp_path: Path):
+    optimise(toy(base, tmp_path / "run", rounds=1, start_from=str(uncut / "best")), shelf, models(guard=Judge(2)))
+    read = [json.loads((tmp_path / f"run/rounds/0/{name}.json").read_text()) for name in ("reference", "watch")]
+    first = json.loads((uncut / "rounds/0/watch.json").read_text())
+    assert read[0]["metrics"] == pytest.approx(first["metrics"]), "the adapter is off"
+    assert read[1]["metrics"] != read[0]["metrics"]
 
 
 RUN = """

@@ -9,7 +9,7 @@ from caig.errors import InputError
 from caig.shop.shoppers import World
 from caig.shop.statistics import look
 from caig.studies.learnability import features
-from caig.studies.preference import ROWS, Config, average, in_blocks, summary, training
+from caig.studies.preference import ROWS, Config, average, in_blocks, run, summary, training
 from caig.studies.preference_parts import Bank, LookJudge, canvas_of, mask_of, write_photos
 from caig.studies.shelf import read_ads
 from caig.types import Description, Estimate
@@ -41,6 +41,15 @@ def test_worlds_are_resampled_as_blocks():
     assert (estimate.low, estimate.high) == (pytest.approx(0.1), pytest.approx(0.3))
 
 
+def test_products_are_the_same_in_all_worlds():
+    """A product that gains gains in every world: more worlds narrow nothing."""
+    gain = np.random.default_rng(1).normal(0.2, 0.1, 40)
+    one, many = (
+        in_blocks("x", np.stack([gain] * k), np.stack([gain] * k), lambda g, _: float(g.mean())) for k in (1, 9)
+    )
+    assert (one.low, one.high) == (pytest.approx(many.low, abs=0.004), pytest.approx(many.high, abs=0.004))
+
+
 def test_rows_paint_and_step_alike(tmp_path: Path):
     config = Config(scenes=SCENES, out=tmp_path)
     paid = {
@@ -53,6 +62,12 @@ def test_rows_paint_and_step_alike(tmp_path: Path):
     assert len(
         {training(config, row, world, lr).out for row in ROWS for world in (1, 2) for lr in (1e-3, 1e-4)}
     ) == 4 * len(ROWS)
+
+
+def test_a_folder_keeps_to_one_study(tmp_path: Path):
+    (tmp_path / "study.json").write_text('{"coarse": true}')
+    with pytest.raises(InputError, match="a run with other settings .*coarse: True, now False"):
+        run(Config(scenes=SCENES, out=tmp_path))
 
 
 def test_an_average_of_estimates_by_hand():

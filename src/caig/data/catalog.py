@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from caig.artifacts import content_hash
 from caig.data.tables import Row, read_rows
-from caig.errors import CatalogError
+from caig.errors import CatalogError, InputError
 from caig.types import Product
 
 REQUIRED = ("id", "title", "image")
@@ -90,6 +90,18 @@ def read_catalog(path: Path | str, mapping: Mapping[str, str] | None = None, *, 
         except _RowFault as fault:
             rejected.append(_rejected(row, columns, root or path.parent, str(fault)))
     return Catalog(products=tuple(products), rejected=tuple(rejected), remarks=remarks)
+
+
+def read_products_of(path: Path | str) -> tuple[Product, ...]:
+    """The products of a catalogue of which nothing may be left out: InputError names the first row that cannot be used.
+    Other errors as in `read_catalog`."""
+    catalog = read_catalog(path)
+    if catalog.rejected:
+        row = catalog.rejected[0]
+        raise InputError(
+            f"{path} row {row.row}", expected="a usable product", got=row.reason, next_step="Mend or remove the row."
+        )
+    return catalog.products
 
 
 def folder_name(product_id: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -62,12 +63,14 @@ def train_adapter(model: Any) -> None:
 
 @contextmanager
 def reference(model: Any) -> Iterator[None]:
-    """Within the block `model` is its reference: the adapter is off."""
+    """Within the block `model` is its reference: the adapter is off. Blocks may stand in one another."""
+    off = any(part.disable_adapters for part in model.modules() if isinstance(part, BaseTunerLayer))
     model.disable_adapters()
     try:
         yield
     finally:
-        model.enable_adapters()
+        if not off:
+            model.enable_adapters()
 
 
 def adapter_weights(model: Any) -> Mapping[str, Tensor]:

@@ -39,7 +39,7 @@ def strangers(product: Product, others: Sequence[Product], count: int, *, seed: 
     A mask alone gives a corruption away; these can be told from the truth by their content only.
     """
     found = [_other(product, others, k, seed) for k in range(count)]
-    return [replace(_words_of(other, product), image=other.image) for other in found]
+    return [replace(_words_of(other, product), image=other.image, mask=other.mask) for other in found]
 
 
 def mask_patches(image: Pixels, *, seed: int, share: float = MASKED, side: int = PATCH) -> Pixels:

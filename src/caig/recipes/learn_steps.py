@@ -191,7 +191,7 @@ def rightly(judged: Judged) -> np.ndarray[Any, np.dtype[np.float64]]:
 def tune(turn: Turn, judge_name: str) -> Record:
     """Teach the prompt model what the reward model that has just passed likes: its adapter goes on, round by round."""
     config, name = turn.config, turn.before["prompt"]
-    products = read_catalog(turn.catalog).products
+    catalog = read_catalog(turn.catalog)
     training = pcpo.Config(
         catalog=turn.catalog,
         out=turn.cycle.folder / "pcpo",
@@ -204,13 +204,13 @@ def tune(turn: Turn, judge_name: str) -> Record:
         threads=config.threads,
     )
     try:
-        Shelf.of(training, products)
+        Shelf.of(training, catalog.products)
     except InputError as error:
         return {"name": name, "remark": f"the prompt model was not tuned: {error}"}
     judge = turn.load("reward", judge_name)
-    folder = pcpo.optimise(training, products, pcpo.Models(background=turn.background, reward=judge))
+    folder = pcpo.optimise(training, catalog.products, pcpo.Models(background=turn.background, reward=judge))
     made = {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": fingerprint_of(turn, name)}
-    return made | {"judge": judge.fingerprint}
+    return made | {"judge": judge.fingerprint, "unusable_rows": len(catalog.rejected)}
 
 
 def fingerprint_of(turn: Turn, name: str) -> str | None:

@@ -7,8 +7,8 @@ What differs from the paper, with docs/LOG.md for the numbers:
   the title;
 - an anchor keeps chosen texts as likely as they were: differences alone are also met by texts that fall to pieces;
 - a candidate trains with what its words are worth to such products by the pictures of all candidates so far (`credit`);
-- what settings are worth to all products alike counts for less where they lose variety (`min_entropy`), and those that
-  do not suit a product cost (`misfit_price`);
+- what settings are worth to all products of a category counts for less where they lose variety (`min_entropy`), and
+  those that do not suit a product cost (`misfit_price`);
 - one low-rank adapter goes on through all rounds, and the reference is that adapter switched off;
 - the candidates of a product are painted from one seed of its own, not every picture from seed 42;
 - guards are watched on products that never train: a round to which one objects is taken in part, or stops the run.
@@ -27,7 +27,7 @@ Preset `caig-published` sets N, the labels, the losses' weights, the adapter and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,10 +48,13 @@ class Config:
     out: Path
     """Run folder; a run that was cut goes on where it stopped."""
     preset: Literal["", "caig-published"] = ""
-    """caig-published: 2 candidates, hard labels, beta 0.5, rank 128, learning rate 2e-5, 3,200 products."""
+    """caig-published: 2 candidates, hard labels, beta 0.5, product weight 1 without anchor, no credit by words, guard
+    of entropy, price of misfits or halvings, rank 128, alpha 256, dropout 0.05, learning rate 2e-5, one pass, 3,200
+    products, 512 pixels. A setting that is given, and is not the default, stays as given."""
     prompt_model: str = "embedded-pretrained"
     start_from: str = ""
-    """Adapter of an earlier run on the same prompt model, to go on with; the reference stays the prompt model."""
+    """Adapter of an earlier run on the same prompt model, to go on with, of the rank, alpha and dropout that it has;
+    the reference, from which guards count, stays the prompt model under it."""
     background_model: str = "embedded"
     reward_model: str = "embedded"
     guard_model: str = ""
@@ -88,11 +91,11 @@ class Config:
     credit: Literal["words", "picture"] = "words"
     """What a candidate trains with: words: what its words are worth by all pictures so far, as `levelled` leaves it;
     picture: the utility of its own picture, as published."""
-    misfit_price: float = 0.01
+    misfit_price: float = 0.005
     """What it costs, in log CTR, to name no setting that suits the product's category, where what suits it is known
     (caig.data.everyday); 0, as published. 0.015 (`beta`) would make such texts e times as rare."""
     rank: int = 16
-    """Of the adapter."""
+    """Of a fresh adapter, as are alpha and dropout; one that goes on keeps its own."""
     alpha: float = 32.0
     dropout: float = 0.0
     checkpointing: bool = False
@@ -105,21 +108,21 @@ class Config:
     """Products a step, shared among the processes of `accelerate launch`."""
     warmup: int = 4
     """Steps of linear warm-up in each round; a cosine down to 0 follows."""
-    watch: int = 32
+    watch: int = 64
     """Products, kept out of training, on which every round is measured; of too few the entropy of settings, which
     guides a run, is a noisy measure."""
     max_kl: float = 30.0
     """Guard: nats that a description may lie from the reference, on average."""
-    min_entropy: float = 0.85
+    min_entropy: float = 0.8
     """Guard: share of the pre-trained model's entropy of settings within a category that must be left. The nearer the
-    entropy comes to it, the less counts what a setting is worth to all products alike; 0 leaves it free, as published.
-    """
+    entropy comes to it, the less counts what a setting is worth to all products of a category, and nothing at 0.05
+    above it; 0 leaves it free, as published."""
     min_distinct: float = 0.6
     """Guard: share of its distinct-2 that must be left."""
     max_match_drop: float = 0.1
     """Guard: how far the match rate may fall."""
     max_guard_drop: float = 0.1
-    """Guard: how far the mean utility by the guard model may fall."""
+    """Guard: how far the mean log CTR by the guard model may fall."""
     halvings: int = 2
     """How often a round's step is halved while a guard objects to it, before the run stops; 0, as published."""
     seed: int = 0
@@ -131,6 +134,9 @@ class Config:
         if self.candidates < 2:
             hint = "Ask for 2 or more."
             raise InputError("candidates", expected="at least 2 to compare", got=str(self.candidates), next_step=hint)
+        for name in ("rounds", "products", "corruptions", "epochs", "batch", "watch"):
+            if (value := getattr(self, name)) < 1:
+                raise InputError(name, expected="at least 1", got=str(value), next_step="Give 1 or more.")
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -141,7 +147,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
-"""What the paper and its code set; other fields stay as they are given."""
+"""What the paper and its code set."""
+
+
+def with_preset(config: Config) -> Config:
+    """`config` with its preset's settings where a field has its default; what was given otherwise stays."""
+    defaults = {field.name: field.default for field in fields(Config)}
+    preset = PRESETS[config.preset].items()
+    return replace(config, **{name: value for name, value in preset if getattr(config, name) == defaults[name]})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +165,8 @@ class Models:
     reward: RewardModel
     guard: RewardModel | None = None
     refresh: Refresh | None = None
-    """Given each round's pictures, returns the reward model to go on with: where clicks come from is the caller's."""
+    """Given each round's pictures, returns the reward model to go on with: where clicks come from is the caller's. A
+    run that goes on asks again for the rounds it has, so the same pictures have to give the same model."""
 
 
 def run(config: Config) -> Path:
@@ -160,17 +174,18 @@ def run(config: Config) -> Path:
 
     Raises:
         CatalogError: the catalogue cannot be used.
-        InputError: it holds fewer products than one round and the watch need, or `out` holds a run of other settings.
+        InputError: it holds fewer than 2 products to train on and 1 to watch or rows that cannot be used, `start_from`
+            is no adapter of the prompt model, or `out` holds a run of other settings.
     """
     import torch
 
-    from caig.data.catalog import read_catalog
+    from caig.data.catalog import read_products_of
     from caig.models.hub import load_model
     from caig.recipes.processes import join_processes
 
-    config = replace(config, **PRESETS[config.preset])
+    config = with_preset(config)
     torch.set_num_threads(config.threads)
-    products = read_catalog(config.catalog).products
+    products = read_products_of(config.catalog)
     device = str(join_processes(config.device, shards=True).device)
     models = Models(
         background=load_model(config.background_model, "background", device=device),
@@ -196,6 +211,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
     store = Store(config.out, settings, policy.accelerator)
     studio = steps.Studio(config, models)
     watched, judged, share = [steps.watch(store, 0, policy, studio, shelf.watched)], [], 0.0
+    base = steps.watched_base(store, policy, studio, shelf.watched, watched[0])
     for r in range(config.rounds):
         window, clock = shelf.window(r), Clock()
         with clock.measure("seconds_describe"):
@@ -206,21 +222,21 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             utilities = store.shared(f"rounds/{r}/utilities", studio.judge, window, pictures)
         with clock.measure("seconds_update"):
             before = policy.weights
-            share = credit.setting_share(config, share, watched[0].metrics, watched[-1].metrics)
+            share = credit.setting_share(config, share, base.metrics, watched[-1].metrics)
             judged.append(credit.Judged(window, drafts, utilities))
-            aims = credit.aims(config, judged, share)
+            aims = store.by_one(f"rounds/{r}/aims", credit.aims, config, judged, share)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
-            seen, part = steps.within_guards(store, r + 1, policy, studio, shelf.watched, watched[0], before)
+            seen, part = steps.within_guards(store, r + 1, policy, studio, shelf.watched, base, before)
             watched.append(seen)
         keep(policy, r)
-        alarms = steps.alarms(config, watched[0].metrics, watched[-1].metrics)
+        alarms = steps.alarms(config, base.metrics, watched[-1].metrics)
         policy.tell(
             r + 1, alarm="; ".join(alarms), setting_share=share, part=part, **watched[-1].metrics, **clock.seconds
         )
         if alarms:
             break
-    best = steps.best_round(config, watched)
-    write_page(config, watched, best)
+    best = steps.best_round(config, base, watched)
+    write_page(config, base, watched, best)
     return export(policy, best, watched[best].metrics)

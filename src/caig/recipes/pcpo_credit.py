@@ -22,20 +22,22 @@ if TYPE_CHECKING:
     from caig.recipes.pcpo import Config
 
 LATEST = 8192  # pictures by which words are judged
+ELSEWHERE = 2.0  # texts that what a setting is worth in all categories counts for, in each
+MARGIN = 0.05  # of the pre-trained entropy of settings, since that of the watched products errs by 0.03
 ByProduct = Mapping[str, Any]
 
 
 def setting_share(config: Config, last: float, before: Mapping[str, float], now: Mapping[str, float]) -> float:
     """How much of what a setting is worth by itself counts in the next round, 0 to 1: half of the way from the `last`
-    share to the part that is left of the way from the entropy of settings `before` all rounds down to its guard.
+    share to what the entropy of settings allows: 1 where it is that `before` all rounds, 0 at `MARGIN` above its guard.
 
-    All of that part at once swings: entropy comes back in a round in which settings count for nothing.
+    What it allows at once would swing: entropy comes back in a round in which settings count for nothing.
     """
-    floor = config.min_entropy * before["entropy"]
-    if not floor:
+    if not config.min_entropy:
         return 1.0
-    left = float(np.clip((now["entropy"] - floor) / max(before["entropy"] - floor, 1e-9), 0.0, 1.0))
-    return (last + left) / 2
+    wanted = (config.min_entropy + MARGIN) * before["entropy"]
+    allowed = float(np.clip((now["entropy"] - wanted) / max(before["entropy"] - wanted, 1e-9), 0.0, 1.0))
+    return (last + allowed) / 2
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Judged:
 def aims(config: Config, rounds: Sequence[Judged], share: float) -> dict[str, list[float]]:
     """What the last of `rounds` trains on, product id -> N utilities: `credited`, `levelled`, then `fitted`."""
     last = rounds[-1]
-    levels = levelled(last.drafts, credited(config, rounds), share)
+    levels = levelled(last.products, last.drafts, credited(config, rounds), share)
     return fitted(last.products, last.drafts, levels, config.misfit_price)
 
 
@@ -90,24 +92,35 @@ def colours(product: Product) -> NDArray[np.float64]:
     return np.array([*palette.mean, *palette.spread, inside.mean()])
 
 
-def levelled(drafts: ByProduct, utilities: ByProduct, share: float) -> dict[str, list[float]]:
+def levelled(
+    products: Sequence[Product], drafts: ByProduct, utilities: ByProduct, share: float
+) -> dict[str, list[float]]:
     """Utilities in which only a `share` of what a setting is worth by itself is left, product id -> N of them.
 
-    u' = u - (1 - share) mean of u - mean_product(u) over all of the round's texts that name the same setting.
+    u' = u - (1 - share) w, where w is the mean of u - mean_product(u) over the round's texts that name this setting for
+    products of the same category, drawn towards the mean over all categories as if `ELSEWHERE` texts more had that.
 
-    What a setting is worth to all products alike pays best to be named every time, and costs the variety of settings.
-    Where the share is less, light, palette and what suits this very product count for more. It is a dearer KL on the
-    setting than on the rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
+    What a setting is worth to all products of a kind pays best to be named every time, and costs the variety of
+    settings. Where the share is less, light, palette and what suits this very product count for more. It is a dearer KL
+    on the setting than on the rest: optimum pi ~ ref exp(u' / beta) (arXiv 2305.18290, eq. 4). Not in the paper.
     """
-    named = {id: [setting_of(text) for text in drafts[id]] for id in utilities}
-    gaps: dict[str | None, list[float]] = {}
-    for id, own in utilities.items():
-        middle = float(np.mean(own))
-        for setting, u in zip(named[id], own, strict=True):
-            gaps.setdefault(setting, []).append(u - middle)
-    worth = {setting: (1 - share) * float(np.mean(found)) for setting, found in gaps.items()}
+    gaps: dict[str | None, dict[str, list[float]]] = {}
+    for product in products:
+        own = utilities[product.id]
+        for text, u in zip(drafts[product.id], own, strict=True):
+            found = gaps.setdefault(setting_of(text), {}).setdefault(product.category, [])
+            found.append(u - float(np.mean(own)))
+    worth = {}
+    for setting, found in gaps.items():
+        everywhere = float(np.mean([gap for own in found.values() for gap in own]))
+        for category, own in found.items():
+            worth[setting, category] = (sum(own) + ELSEWHERE * everywhere) / (len(own) + ELSEWHERE)
     return {
-        id: [u - worth[setting] for setting, u in zip(named[id], own, strict=True)] for id, own in utilities.items()
+        product.id: [
+            u - (1 - share) * worth[setting_of(text), product.category]
+            for text, u in zip(drafts[product.id], utilities[product.id], strict=True)
+        ]
+        for product in products
     }
 
 

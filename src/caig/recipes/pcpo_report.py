@@ -27,12 +27,13 @@ STYLE = (
 )
 
 
-def write_page(config: Config, watched: Sequence[Watched], best: int) -> None:
-    """Write `out/index.html` of the rounds that were run; `best` is the round whose adapter is in `out/best`."""
+def write_page(config: Config, base: Watched, watched: Sequence[Watched], best: int) -> None:
+    """Write `out/index.html` of the rounds that were run, whose guards count from `base`; `best` is the round whose
+    adapter is in `out/best`."""
     from caig.recipes.pcpo_steps import alarms
 
     lines = read_json_lines(config.out / "log.jsonl")
-    stopped = alarms(config, watched[0].metrics, watched[-1].metrics)
+    stopped = alarms(config, base.metrics, watched[-1].metrics)
     verdict = f"Stopped by a guard: {'; '.join(stopped)}." if stopped else "No guard objected."
     parts = [
         f"<p>Best round: {best} of {len(watched) - 1} (0 is the model as it came). {escape(verdict)}</p>",
@@ -95,9 +96,9 @@ def _ad(config: Config, row: Mapping[str, Any]) -> str:
 def _verdicts(config: Config, rounds: int) -> str:
     rows = []
     for r in range(rounds):
-        drafts, utilities = (_read(config, r, name) for name in ("drafts", "utilities"))
+        drafts, aims = (_read(config, r, name) for name in ("drafts", "aims"))
         for id, texts in list(drafts.items())[:SHOWN]:
-            ranked = sorted(zip(utilities[id], texts, strict=True), reverse=True)
+            ranked = sorted(zip(aims[id], texts, strict=True), reverse=True)
             (high, best), (low, worst) = ranked[0], ranked[-1]
             rows.append(
                 f"<tr><td>{r}</td><td>{escape(id)}</td><td>{escape(best)} ({high:.2f})</td>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from caig.evaluation.match import Described, distinct_2, setting_entropy
 from caig.imaging.compositing import compose
 from caig.models.protocols import RewardModel
 from caig.pipeline import as_seen, lay_out, read_cutout
+from caig.recipes.pcpo_update import prompt_seed
 from caig.recipes.processes import is_sharded
 from caig.seeding import seed_for
 from caig.types import Alpha, Description, Pixels, Placement, Product
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from caig.recipes.pcpo_update import Policy
     from caig.recipes.store import Store
 
-WATCHED_ADS = 8  # descriptions of each watched product, drawn one by one, every round from the same seeds
+WATCHED_ADS = 4  # descriptions of each watched product, drawn one by one, every round from the same seeds
+LEAST_CTR = 1e-6  # a model that predicts no click at all still has an order
 WATCH = "watch"  # what stands for a round's number in seeds and names
 ByProduct = Mapping[str, Any]
 
@@ -88,13 +91,14 @@ class Studio:
         return {product.id: self._paint(product, drafts[product.id], r) for product in products}
 
     def judge(self, products: Sequence[Product], pictures: ByProduct) -> dict[str, list[float]]:
-        """Utility of each picture by the reward model, as it is in this round."""
+        """Log CTR of each picture by the reward model, as it is in this round."""
         return {product.id: self.utilities(self.reward, product, pictures[product.id]) for product in products}
 
     def utilities(self, model: RewardModel, product: Product, ids: Sequence[str]) -> list[float]:
-        """Utility of stored pictures by `model`."""
+        """Log CTR of stored pictures as `model` predicts it: the unit of beta and of what a misfit costs, whatever a
+        model's own utility is counted in."""
         images = [self.read(id) for id in ids]
-        return [float(score.utility) for score in model.score(product, images, ids=ids)]
+        return [math.log(max(score.ctr, LEAST_CTR)) for score in model.score(product, images, ids=ids)]
 
     def refresh(self, products: Sequence[Product], pictures: ByProduct) -> None:
         """Go on with the reward model that the caller makes of the round's pictures, if it makes any."""
@@ -129,7 +133,7 @@ def describe(
 ) -> dict[str, list[str]]:
     """`count` descriptions of each product by the model as it is now, different ones or what it prefers; as many
     products at a time as a training step has."""
-    seed, size, found = seed_for(policy.config.seed, "describe", r), policy.config.batch, {}
+    seed, size, found = prompt_seed(policy.config, r), policy.config.batch, {}
     for part in (products[i : i + size] for i in range(0, len(products), size)):
         written = policy.writer.describe_batch([as_seen(one) for one in part], count, seed=seed, differ=differ)
         found |= {product.id: [one.text for one in own] for product, own in zip(part, written, strict=True)}
@@ -163,13 +167,22 @@ def watch(
     return Watched(**found)
 
 
+def watched_base(store: Store, policy: Policy, studio: Studio, products: Sequence[Product], first: Watched) -> Watched:
+    """What guards count from: the watched products' ads by the prompt model under the adapter. Where a run begins with
+    a fresh one that is `first`; else guards would let go of a little more in every run that goes on from the last."""
+    if not policy.goes_on:
+        return first
+    with policy.reference():
+        return watch(store, 0, policy, studio, products, name="reference")
+
+
 def within_guards(
     store: Store,
     r: int,
     policy: Policy,
     studio: Studio,
     products: Sequence[Product],
-    first: Watched,
+    base: Watched,
     before: Mapping[str, Tensor],
 ) -> tuple[Watched, float]:
     """Watch the model after an update; while a guard objects, go half of the way back to the adapter `before` it, and
@@ -180,7 +193,7 @@ def within_guards(
     """
     seen, part = watch(store, r, policy, studio, products), 1.0
     for _ in range(policy.config.halvings):
-        if not alarms(policy.config, first.metrics, seen.metrics):
+        if not alarms(policy.config, base.metrics, seen.metrics):
             break
         policy.step_back(before)
         part /= 2
@@ -195,7 +208,7 @@ def _measure(
     described = [_described(product, drafts[product.id]) for product in products]
     known = [row for row, product in zip(described, products, strict=True) if suitable_settings(product.category)]
     metrics = {
-        "kl": policy.distance([as_seen(product) for product in products], [drafts[p.id][:1] for p in products]),
+        "kl": policy.distance([as_seen(product) for product in products], [drafts[p.id][:1] for p in products], WATCH),
         "entropy": setting_entropy(WATCH, described).value,
         "distinct_2": distinct_2(WATCH, described).value,
         "utility": float(np.mean([row["utilities"] for row in rows])),
@@ -244,10 +257,10 @@ def alarms(config: Config, before: Mapping[str, float], now: Mapping[str, float]
     return found + [f"{name} {now[name]:.3g} is below {floor:.3g}" for name, floor in low.items()]
 
 
-def best_round(config: Config, watched: Sequence[Watched]) -> int:
-    """The round, 0 for the pre-trained model, with the highest mean utility (by the guard model, where there is one)
+def best_round(config: Config, base: Watched, watched: Sequence[Watched]) -> int:
+    """The round, 0 for the model as it came, with the highest mean utility (by the guard model, where there is one)
     among those without alarm."""
-    calm = [r for r, one in enumerate(watched) if not alarms(config, watched[0].metrics, one.metrics)]
+    calm = [r for r, one in enumerate(watched) if not alarms(config, base.metrics, one.metrics)]
     return max(calm, key=lambda r: watched[r].metrics.get("guard", watched[r].metrics["utility"]), default=0)
 
 

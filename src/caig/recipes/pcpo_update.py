@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from caig.artifacts import published_folder, to_json
+from caig.errors import InputError
 from caig.models.adapters import (
     CONFIG,
     adapter_weights,
     add_adapter,
+    base_of,
     load_adapted,
     reference,
     save_adapter,
@@ -67,15 +70,19 @@ class Policy:
     log: Log
     board: SummaryWriter | None
     shards: Shards
+    goes_on: bool = False
+    """Whether it began with an adapter that had learned already."""
 
     @classmethod
     def start(cls, config: Config) -> Policy:
         """The model by its name with a fresh adapter, or with the one that it or `start_from` is, on this process's
-        device. What is under the adapter is the reference."""
+        device. What is under the adapter is the reference. InputError when `start_from` is an adapter of another."""
+        _check_start(config)
         accelerator = join_processes(config.device, shards=True)
         (device, dtype), name = read_to(accelerator), config.start_from or config.prompt_model
         model, processor, _ = load_adapted(name, "prompt", device, dtype=dtype, checkpointing=config.checkpointing)
-        if adapter_weights(model):
+        goes_on = bool(adapter_weights(model))
+        if goes_on:
             train_adapter(model)
         else:
             seed = seed_for(config.seed, "adapter")
@@ -85,7 +92,11 @@ class Policy:
         log = Log(config.out / "log.jsonl", silent=not main)
         board = SummaryWriter(str(config.out / "tensorboard")) if main else None
         shards = Shards(model.eval(), accelerator)
-        return cls(config, model, processor, accelerator, log, board, shards)
+        return cls(config, model, processor, accelerator, log, board, shards, goes_on)
+
+    def reference(self) -> AbstractContextManager[None]:
+        """Within the block the adapter is off."""
+        return reference(self.model)
 
     @property
     def writer(self) -> PromptModel:
@@ -105,20 +116,21 @@ class Policy:
             value.copy_((value + before[name]) / 2)
 
     def tell(self, step: int, **values: Any) -> None:
-        """Write to log.jsonl and, what are numbers, to TensorBoard."""
-        self.log.write(step=step, **values)
+        """Write to log.jsonl and, what are numbers, to TensorBoard, unless it was told before the run was cut."""
+        if not self.log.write_once(step=step, **values):
+            return
         numbers = {name: value for name, value in values.items() if self.board and isinstance(value, float)}
         for name, value in numbers.items():
             assert self.board
             self.board.add_scalar(name, value, step)
 
     @torch.no_grad()
-    def distance(self, products: Sequence[Product], texts: Sequence[Sequence[str]]) -> float:
-        """Mean of log pi(y|x) - log ref(y|x) over texts that the policy wrote: an estimate of its KL from the reference
-        in nats a description. (A nucleus cut the texts' draws, so it leaves the rare ones out.)"""
+    def distance(self, products: Sequence[Product], texts: Sequence[Sequence[str]], r: int | str) -> float:
+        """Mean of log pi(y|x) - log ref(y|x) over texts that the policy wrote in round `r`: an estimate of its KL from
+        the reference in nats a description. (A nucleus cut the texts' draws, so it leaves the rare ones out.)"""
         gaps = []
         for product, own in zip(products, texts, strict=True):
-            batch = self.encode([product], [own], self.config.seed)
+            batch = self.encode([product], [own], prompt_seed(self.config, r))
             mine = self.log_probs(batch)
             with reference(self.model):
                 gaps.append((mine - self.log_probs(batch)).mean().item())
@@ -137,6 +149,20 @@ class Policy:
         tokens = answer_log_probs(self.model, batch.inputs, batch.answers, batch.mask, batch.repeats)
         own = tokens.sum(1).view(-1, batch.repeats)
         return own if of is None else whole(self.accelerator, own, of)
+
+
+def _check_start(config: Config) -> None:
+    """InputError unless `start_from` is an adapter of the same checkpoint as the prompt model is, or is of."""
+    if not config.start_from:
+        return
+    folder, own = resolve(config.start_from, "prompt"), resolve(config.prompt_model, "prompt")
+    wanted = base_of(own) if (own / CONFIG).is_file() else config.prompt_model
+    got = f"an adapter of {base_of(folder)!r}" if (folder / CONFIG).is_file() else "a whole checkpoint"
+    if got != f"an adapter of {wanted!r}":
+        hint = "Name the checkpoint under it as the prompt model, or leave start_from out."
+        raise InputError(
+            f"start_from {config.start_from!r}", expected=f"an adapter of {wanted!r}", got=got, next_step=hint
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,6 +191,11 @@ class Group:
     texts: Sequence[Sequence[str]]
 
 
+def prompt_seed(config: Config, r: int | str) -> int:
+    """Of the instructions that round `r`'s texts answer: whoever asks for their log-probabilities asks with these."""
+    return seed_for(config.seed, "describe", r)
+
+
 def update(policy: Policy, round: Round) -> None:
     """Train the adapter on the round's pairs, from its last checkpoint; does nothing where the round is done."""
     config, model, r = policy.config, policy.model, round.number
@@ -185,17 +216,18 @@ def update(policy: Policy, round: Round) -> None:
         for settings in optimizer.param_groups:
             settings["lr"] = config.lr * cosine_with_warmup(step, steps, config.warmup)
         seed = seed_for(config.seed, "dropout", r, step) + processes.process_index
-        loss, pairs = group_loss(policy, group, 1 + epoch % config.corruptions, seed)
+        loss, pairs = group_loss(policy, group, 1 + epoch % (len(group.views) - 1), seed)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         add_gradients(weights, processes)
         clip_gradients(weights)
         optimizer.step()
         policy.tell(r * steps + step + 1, loss=loss.item(), **margins(pairs))
+        if step + 1 == steps:  # told before it is saved: a round that is found whole is not gone into again
+            policy.tell((r + 1) * steps, stranger_margin=stranger_margin(policy, round))
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
             save_whole(path, state_of(policy, optimizer, step + 1), processes)
     processes.wait_for_everyone()
-    policy.tell((r + 1) * steps, stranger_margin=stranger_margin(policy, round))
 
 
 def steps_of(config: Config, products: int) -> int:
@@ -209,20 +241,22 @@ def order(config: Config, r: int, epoch: int, count: int) -> list[int]:
 
 
 def encode_groups(policy: Policy, round: Round) -> list[Group]:
-    """The round in batches, with every picture seen and every reference computed: 1 clean and K negatives a product."""
+    """The round in batches, with every picture seen and every reference computed: under the right information, and
+    under those of the K negatives that the round's passes take; each pass of the run takes the next one."""
     config, size = policy.config, policy.config.batch
     batches = [round.products[i : i + size] for i in range(0, len(round.products), size)]
-    make, count = NEGATIVES[config.negative], min(config.corruptions, config.epochs)  # a pass looks at one negative
-    return [_group(policy, round, batch, make, count) for batch in batches]
+    passes = range(round.number * config.epochs, (round.number + 1) * config.epochs)
+    ks = list(dict.fromkeys(k % config.corruptions for k in passes))
+    return [_group(policy, round, batch, NEGATIVES[config.negative], ks) for batch in batches]
 
 
-def _group(policy: Policy, round: Round, products: Sequence[Product], negatives: Any, count: int) -> Group:
-    seed = seed_for(policy.config.seed, "describe", round.number)  # prompts are those that the drafts answered
+def _group(policy: Policy, round: Round, products: Sequence[Product], negatives: Any, ks: Sequence[int]) -> Group:
+    seed = prompt_seed(policy.config, round.number)
     texts = [round.drafts[product.id] for product in products]
     rows = own_rows(policy.accelerator, len(products))
     own = products[rows]
-    wrong = [_negatives(negatives, product, round.others, count, policy.config.seed) for product in own]
-    shown = [[as_seen(product) for product in own], *([one[k] for one in wrong] for k in range(count))]
+    wrong = [_negatives(negatives, product, round.others, ks, policy.config.seed) for product in own]
+    shown = [[as_seen(product) for product in own], *([one[i] for one in wrong] for i in range(len(ks)))]
     views = [policy.encode(view, texts[rows], seed) for view in shown]
     with torch.no_grad(), reference(policy.model):
         references = [policy.log_probs(view, of=len(products)) for view in views]
@@ -231,18 +265,20 @@ def _group(policy: Policy, round: Round, products: Sequence[Product], negatives:
     return Group(views=views, references=references, lengths=lengths, utilities=scores, texts=texts)
 
 
-def _negatives(make: Any, product: Product, others: Sequence[Product], count: int, seed: int) -> list[Product]:
-    """Negatives of a product as it is shown; only the strangers' photos that are needed are read."""
+def _negatives(make: Any, product: Product, others: Sequence[Product], ks: Sequence[int], seed: int) -> list[Product]:
+    """The `ks`-th negatives of a product as it is shown; only the strangers' photos that are needed are read."""
     if make is corruptions:
-        return corruptions(as_seen(product), others, count, seed=seed)
-    return [as_seen(stranger) for stranger in strangers(product, others, count, seed=seed)]
+        found = corruptions(as_seen(product), others, max(ks) + 1, seed=seed)
+        return [found[k] for k in ks]
+    found = strangers(product, others, max(ks) + 1, seed=seed)
+    return [as_seen(found[k]) for k in ks]
 
 
-def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int) -> tuple[Pairs, Tensor]:
-    """All pairs of different texts of a product, and the chance of each that the rejected one is better, f32[P].
+def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int, ties: bool = True) -> tuple[Pairs, Tensor]:
+    """All pairs of different texts of a product, with or without those of equal utility, and the chance of each that
+    the rejected one is better, f32[P].
 
-    That is s(u_rejected - u_chosen): utilities are calibrated, so it is near a half both for a small margin and for an
-    unsure reward model.
+    That is s(u_rejected - u_chosen) of log CTRs: of an unsure reward model they are close, so it is near a half there.
     """
     count = clean.shape[1]
     found = [
@@ -250,7 +286,7 @@ def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int) -> tuple
         for b, texts in enumerate(group.texts)
         for i in range(count)
         for j in range(i + 1, count)
-        if texts[i] != texts[j]
+        if texts[i] != texts[j] and (ties or group.utilities[b, i] != group.utilities[b, j])
     ]
     b, chosen, rejected = torch.tensor(found, dtype=torch.long, device=clean.device).view(-1, 3).T
     right, wrong = group.references[0], group.references[view]
@@ -278,7 +314,7 @@ def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tens
         with torch.set_grad_enabled(config.product_weight > 0):
             corrupted = policy.log_probs(group.views[view], of=len(group.texts))
         policy.model.eval()
-    pairs, doubt = pairs_of(group, clean, corrupted, view)
+    pairs, doubt = pairs_of(group, clean, corrupted, view, ties=config.labels == "soft")
     doubt = doubt if config.labels == "soft" else torch.zeros_like(doubt)
     loss = objective(
         pairs,
@@ -306,8 +342,9 @@ def margins(pairs: Pairs) -> dict[str, float]:
 
 @torch.no_grad()
 def stranger_margin(policy: Policy, round: Round) -> float:
-    """Mean product margin in nats against another product's clean photo and words, which no mask gives away."""
-    group = _group(policy, round, round.products[: policy.config.batch], strangers, 1)
+    """Mean product margin in nats of the round's first batch against another product's clean photo and words, which no
+    mask gives away."""
+    group = _group(policy, round, round.products[: policy.config.batch], strangers, [0])
     clean, strange = (policy.log_probs(view, of=len(group.texts)) for view in group.views)
     pairs, _ = pairs_of(group, clean, strange, 1)
     return margins(pairs)["product_margin"]

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from caig.data.captions import sample_description, setting_of
-from caig.data.catalog import read_catalog
+from caig.data.catalog import read_products_of
 from caig.data.comparisons import split
 from caig.data.everyday import (
     Category,
@@ -95,15 +95,9 @@ def read_catalog_photos(path: Path, share: str | None, side: int) -> tuple[list[
 
     InputError names the first row that cannot be used: nothing is left out in silence.
     """
-    catalog = read_catalog(path)
-    if catalog.rejected:
-        row = catalog.rejected[0]
-        raise InputError(
-            f"{path} row {row.row}", expected="a usable product", got=row.reason, next_step="Mend the row."
-        )
     photos: list[Photo] = []
     pictures: list[Photo] = []
-    for product in catalog.products:
+    for product in read_products_of(path):
         if share is None or split(product.id) == share:
             about = {"id": product.id, "title": product.title, "category": product.category, **product.attributes}
             caption = about.pop("caption", "")

@@ -22,16 +22,7 @@ class Store:
 
     def __init__(self, folder: Path, settings: Any, accelerator: Any) -> None:
         self.folder, self.accelerator = folder, accelerator
-        begun, wanted = folder / "settings.json", to_json(settings, indent=1)
-        if begun.is_file() and begun.read_text(encoding="utf-8") != wanted:
-            raise InputError(
-                str(folder),
-                expected="a new folder, or a run with the same settings",
-                got=f"a run with other settings ({_differences(json.loads(begun.read_text()), json.loads(wanted))})",
-                next_step="Choose another --out, or give the settings of that run.",
-            )
-        if accelerator.is_main_process:
-            write_atomic(begun, wanted.encode())
+        settle(folder / "settings.json", settings, write=accelerator.is_main_process)
 
     def once(self, name: str, make: Callable[..., Any], *arguments: Any) -> Any:
         """The result of step `name`: read when it is there, else `make(*arguments)`, stored. As JSON reads it."""
@@ -62,6 +53,21 @@ class Store:
         self.accelerator.wait_for_everyone()
         parts = [json.loads((self.folder / f"{part}.json").read_text(encoding="utf-8")) for part in names]
         return {key: value for part in parts for key, value in part.items()}
+
+
+def settle(path: Path, settings: Any, *, write: bool = True) -> None:
+    """Write what decides all that a folder holds, once; InputError when `path` says something else already."""
+    text = to_json(settings, indent=1)
+    begun, wanted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None, json.loads(text)
+    if begun not in (None, wanted):
+        raise InputError(
+            str(path.parent),
+            expected="a new folder, or a run with the same settings",
+            got=f"a run with other settings ({_differences(begun, wanted)})",
+            next_step="Choose another --out, or give the settings of that run.",
+        )
+    if write:
+        write_atomic(path, text.encode())
 
 
 @contextmanager

@@ -7,12 +7,15 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+
+from caig.artifacts import read_json_lines
 
 Drawn = TypeVar("Drawn")
 
@@ -54,6 +57,18 @@ class Log:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
+    @cached_property
+    def _written(self) -> set[tuple[int | None, frozenset[str]]]:
+        return {_kind(line) for line in read_json_lines(self.path)}
+
+    def write_once(self, **fields: Any) -> bool:
+        """`write`, unless a line with the same step and the same fields is there; returns whether it was not."""
+        kind = _kind(fields)
+        if new := kind not in self._written:
+            self._written.add(kind)
+            self.write(**fields)
+        return new
+
     def write(self, **fields: Any) -> None:
         if self.silent:
             return
@@ -62,6 +77,10 @@ class Log:
         with self.path.open("a") as file:
             file.write(line + "\n")
         print(line, flush=True)
+
+
+def _kind(line: Mapping[str, Any]) -> tuple[int | None, frozenset[str]]:
+    return line.get("step"), frozenset(line) - {"seconds"}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

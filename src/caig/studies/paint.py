@@ -15,7 +15,6 @@ alike, and nothing that trains a painter reads its own paintings.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +23,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from caig.artifacts import content_hash, to_json, write_atomic
+from caig.artifacts import content_hash, to_json
 from caig.data.captions import setting_of
 from caig.data.scenes import ProductRecord, read_products, write_archive
 from caig.errors import InputError
 from caig.models.hub import load_model
 from caig.pipeline import as_seen, finish, lay_out, named, paint_seed
+from caig.recipes.store import settle
 from caig.seeding import seed_for
 from caig.types import Canvas, Creative, Cutout, Placement, Product
 
@@ -79,7 +79,8 @@ def run(config: Config) -> list[Path]:
         "background": load_painter(config.background_model, config.coarse),
     }
     used = named(models)
-    _settle(config, used)
+    names = ("pictures", "side", "coarse", "seed")
+    settle(config.out / "painted.json", {name: getattr(config, name) for name in names} | {"models": used})
     archives = []
     for start in range(0, len(products), ARCHIVE):
         path = config.out / f"painted-{start // ARCHIVE:03d}.tar"
@@ -99,16 +100,6 @@ def load_painter(name: str, coarse: bool) -> Any:
         sampling = painter.sampling
         painter.sampling = replace(sampling, native_side=sampling.native_side // 2, refine=0, steps=6)
     return painter
-
-
-def _settle(config: Config, models: Used) -> None:
-    """Say what decides the paintings in `out`/painted.json; InputError when that says something else already."""
-    path, names = config.out / "painted.json", ("pictures", "side", "coarse", "seed")
-    wanted = {name: getattr(config, name) for name in names} | {"models": models}
-    if path.is_file() and json.loads(path.read_text()) != json.loads(to_json(wanted)):
-        hint = "Choose another --out, or remove its painted-*.tar and painted.json."
-        raise InputError(str(config.out), expected=to_json(wanted), got=path.read_text(), next_step=hint)
-    write_atomic(path, to_json(wanted).encode())
 
 
 def _paint(config: Config, models: Mapping[str, Any], used: Used, record: ProductRecord) -> Iterator[tuple[str, bytes]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from caig.artifacts import content_hash, to_json, write_atomic
+from caig.artifacts import content_hash, read_json_lines, to_json, write_atomic
 from caig.data.captions import setting_of
 from caig.data.comparisons import split
 from caig.data.everyday import suitable_settings
@@ -46,7 +45,7 @@ class Bank:
     """A background model whose pictures are kept: what was painted once, for any row or world, is read."""
 
     def __init__(self, model: BackgroundModel, folder: Path) -> None:
-        self.model, self.folder, self.name, self.seconds = model, folder, model.name, 0.0
+        self.model, self.folder, self.name = model, folder, model.name
 
     def paint(self, canvas: Canvas, descriptions: Sequence[Description], *, seeds: Sequence[int]) -> list[Pixels]:
         """As the model paints them, each alone, so that a picture does not depend on its batch."""
@@ -56,9 +55,7 @@ class Bank:
         about = to_json([content_hash(canvas.image), content_hash(canvas.product), description.text, seed, self.name])
         path = self.folder / f"{content_hash(about.encode())}.webp"
         if not path.is_file():
-            started = time.perf_counter()
             picture = self.model.paint(canvas, [description], seeds=[seed])[0]
-            self.seconds += time.perf_counter() - started
             buffer = io.BytesIO()
             Image.fromarray(picture).save(buffer, "WEBP", lossless=True, method=0)
             write_atomic(path, buffer.getvalue())
@@ -107,7 +104,7 @@ class Gallery:
     tested: Sequence[Product]
     ads: Sequence[Ad]
     bank: Bank
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     judges: dict[tuple[int, int], LookJudge] = field(default_factory=dict)
     looked: dict[tuple[str, tuple[str, ...], str], list[Ad]] = field(default_factory=dict)
 
@@ -137,9 +134,8 @@ class Gallery:
     def train(self, training: Training, world: int) -> str:
         """Optimise in `world`; returns the adapter of the round that the guard model likes best."""
         models = Models(background=self.bank, reward=self.judge(world, 0), guard=self.judge(world, 1))
-        started = time.perf_counter()
         folder = optimise(training, self.shelf, models)
-        self.seconds[str(training.out.name)] = round(time.perf_counter() - started, 1)
+        self.seconds[f"{world}/{training.out.name}"] = seconds_of(training.out)
         return str(folder)
 
     def log_ctr(self, world: int, model: str, products: Sequence[Product]) -> Floats:
@@ -220,6 +216,16 @@ class Gallery:
         if getattr(self, "_loaded", ("", None))[0] != name:
             self._loaded = (name, load_model(name, "prompt"))
         return self._loaded[1]
+
+
+def seconds_of(run: Path) -> dict[str, float]:
+    """Seconds that each step of a run of preference optimisation took over all of its rounds."""
+    found: dict[str, float] = {}
+    for line in read_json_lines(run / "log.jsonl"):
+        for name in line:
+            if name.startswith("seconds_"):
+                found[name] = round(found.get(name, 0.0) + line[name], 1)
+    return found
 
 
 def write_photos(scenes: Path, folder: Path) -> list[Product]:
