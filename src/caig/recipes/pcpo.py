@@ -89,8 +89,8 @@ class Config:
     """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
     further; hard: the better one is chosen for sure, as published."""
     credit: Literal["words", "picture"] = "words"
-    """What a candidate trains with: words: what its words are worth by all pictures so far, as `levelled` leaves it;
-    picture: the utility of its own picture, as published."""
+    """What a candidate trains with: words: what its words are worth by all pictures so far; picture: the log CTR of its
+    own picture, as published. In both, less what `min_entropy` and `misfit_price` take off."""
     misfit_price: float = 0.005
     """What it costs, in log CTR, to name no setting that suits the product's category, where what suits it is known
     (caig.data.everyday); 0, as published. 0.015 (`beta`) would make such texts e times as rare."""

@@ -53,7 +53,7 @@ class Config:
     """Not `embedded`, which prefers what the shoppers of world 0 like."""
     background_model: str = "embedded"
     coarse: bool = False
-    """Paint at half the side without refining; plates are left as they are. A third of the price."""
+    """Paint at half the side without refining; plates are left as they are. A tenth of the price."""
     seed: int = 0
     threads: int = 1
 

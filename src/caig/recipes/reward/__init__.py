@@ -72,7 +72,7 @@ class Config:
     ratio: tuple[float, float] = (1.0, float("inf"))
     """The higher observed CTR of a pair over the lower one must lie within."""
     tower_steps: int = 1000
-    """Steps in which a fresh tower learns to see, before any click; 0 with another backbone."""
+    """Steps in which a fresh tower learns to see, before any click; another backbone takes none."""
     tower_batch: int = 32
     """Pictures of such a step."""
     shops: Path | None = None
