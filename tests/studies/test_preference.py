@@ -13,6 +13,7 @@ from caig.studies.preference import ROWS, Config, average, in_blocks, run, summa
 from caig.studies.preference_parts import Bank, LookJudge, canvas_of, mask_of, write_photos
 from caig.studies.shelf import read_ads
 from caig.types import Description, Estimate
+from tests.recipes.pcpo_toys import write_prompt_model
 
 SCENES = Path(__file__).parents[1] / "data"
 
@@ -107,3 +108,30 @@ def test_a_picture_is_painted_once(tmp_path: Path):
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True)) and int(first[1][0, 0, 0]) == 2
     bank.paint(canvas, texts[:1], seeds=[3])
     assert painter.calls == 3
+
+
+def test_the_study_runs_and_goes_on_where_it_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("caig.models.prompt_model.MAX_TOKENS", 12)
+    base = write_prompt_model(tmp_path / "base")
+    config = Config(
+        scenes=SCENES, out=tmp_path / "out", prompt_model=str(base), worlds=1, rates=(5e-3,), rounds=1, products=2,
+        background_model="python:tests.recipes.pcpo_toys:Painter", rows=("DPO only", "ours"), tested=2, headroom=3,
+        impressions=200,
+    )  # fmt: skip
+    found = {estimate.name: estimate for estimate in run(config)}
+    kinds = ("lift of true CTR", "share of headroom")
+    rows = ("DPO only", "ours", "ours + best of 4", "best of 4")
+    assert {f"{row}: {kind}" for row in rows for kind in kinds} | {
+        "ours: match rate",
+        "ours: KL, nats a description",
+    } <= (found.keys())
+    record = (tmp_path / "out/table.json").read_text()
+    assert all(estimate.low <= estimate.value <= estimate.high for estimate in found.values())
+    (tmp_path / "out/runs/551/ours-0.005/best/measured.json").unlink()  # as after a cut in the last step
+
+    def paint(*job, **more):
+        raise AssertionError("every picture is there already")
+
+    monkeypatch.setattr("tests.recipes.pcpo_toys.Painter.paint", paint)
+    run(config)
+    assert (tmp_path / "out/table.json").read_text() == record
