@@ -1,5 +1,6 @@
 """The study of preference optimisation: its statistics by hand, its judge, its bank, and that rows are paid alike."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ from caig.errors import InputError
 from caig.shop.shoppers import World
 from caig.shop.statistics import look
 from caig.studies.learnability import features
-from caig.studies.preference import ROWS, Config, average, in_blocks, run, summary, training
+from caig.studies.preference import ROWS, Config, average, check_size, in_blocks, run, summary, training
 from caig.studies.preference_parts import Bank, LookJudge, canvas_of, mask_of, write_photos
 from caig.studies.shelf import read_ads
-from caig.types import Description, Estimate
+from caig.types import Description, Estimate, Product
 from tests.recipes.pcpo_toys import write_prompt_model
 
 SCENES = Path(__file__).parents[1] / "data"
@@ -69,6 +70,14 @@ def test_a_folder_keeps_to_one_study(tmp_path: Path):
     (tmp_path / "study.json").write_text('{"coarse": true}')
     with pytest.raises(InputError, match="a run with other settings .*coarse: True, now False"):
         run(Config(scenes=SCENES, out=tmp_path))
+
+
+def test_rows_need_products_enough(tmp_path: Path):
+    config = Config(scenes=SCENES, out=tmp_path, products=10)
+    shelf = [Product(id=f"p{k}", title="x", image=tmp_path) for k in range(30)]
+    with pytest.raises(InputError, match="expected 40 training products.*Ask for [4-7] --products or fewer"):
+        check_size(config, shelf)
+    check_size(replace(config, products=4), shelf)
 
 
 def test_an_average_of_estimates_by_hand():

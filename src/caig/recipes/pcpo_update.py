@@ -222,7 +222,7 @@ def update(policy: Policy, round: Round) -> None:
         add_gradients(weights, processes)
         clip_gradients(weights)
         optimizer.step()
-        policy.tell(r * steps + step + 1, loss=loss.item(), **margins(pairs))
+        policy.tell(r * steps + step + 1, loss=loss.item(), pairs=len(pairs.chosen), **margins(pairs))
         if step + 1 == steps:  # told before it is saved: a round that is found whole is not gone into again
             policy.tell((r + 1) * steps, stranger_margin=stranger_margin(policy, round))
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:

@@ -111,6 +111,7 @@ def run(config: Config) -> list[Estimate]:
     free = {"out", "rows", "worlds", "first_world", "rates", "rounds", "threads"}  # what one folder may hold several of
     settle(config.out / "study.json", {name: value for name, value in asdict(config).items() if name not in free})
     gallery = Gallery.open(config)
+    check_size(config, gallery.shelf)
     rates = {row: chosen_rate(config, gallery, row) for row in config.rows}
     worlds = range(config.first_world + 1, config.first_world + 1 + config.worlds)
     tables = {world: measured(config, gallery, world, rates) for world in worlds}
@@ -118,6 +119,17 @@ def run(config: Config) -> list[Estimate]:
     record = {"rates": rates, "estimates": [asdict(estimate) for estimate in estimates], "seconds": gallery.seconds}
     (config.out / "table.json").write_text(json.dumps(record, indent=1))
     return estimates
+
+
+def check_size(config: Config, shelf: Sequence[Product]) -> None:
+    """InputError where a row asks for more products a round than there are to train on: it would paint less than the
+    others."""
+    there = sum(split(product.id) == "train" for product in shelf)
+    most = max(training(config, row, config.first_world, 1.0).products for row in config.rows)
+    if most > there:
+        wanted = f"{most} training products, for rows of fewer candidates"
+        hint = f"Ask for {config.products * there // most} --products or fewer, or render more."
+        raise InputError(str(config.scenes), expected=wanted, got=str(there), next_step=hint)
 
 
 def training(config: Config, row: str, world: int, lr: float) -> Training:
