@@ -1,4 +1,4 @@
-"""Pairs trained per second and peak memory of preference optimisation: python bench/pcpo.py --models embedded
+"""Pairs trained per second and peak memory of preference optimisation: python bench/pcpo.py
 
 `llava-1.6-7b` and `qwen3-vl-4b` are full-size architectures with random weights (with them, --batch 1 --checkpointing);
 anything else is a name that caig loads. Both ways train the same rank-128 adapter on the same products, texts and
@@ -110,7 +110,7 @@ def pairs_in(args: Namespace) -> int:
 
 
 def main() -> None:
-    options = parser(__doc__, models="embedded")
+    options = parser(__doc__, models="embedded-pretrained")
     options.add_argument("--products", type=int, default=8, help="of the real ones in examples/, 20 at most")
     options.add_argument("--candidates", type=int, default=4, help="of which all pairs train; 2 is as published")
     options.add_argument("--epochs", type=int, default=4, help="passes over the pairs")

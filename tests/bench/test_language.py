@@ -108,7 +108,7 @@ def test_the_published_objective(tiny: Path) -> None:
     [
         ("describe.py", ["-n", "4"]),
         ("score.py", ["-n", "8"]),
-        ("pcpo.py", ["--products", "2", "--candidates", "3", "--epochs", "2"]),
+        ("pcpo.py", ["--products", "2", "--candidates", "3", "--epochs", "3"]),
     ],
 )
 def test_the_scripts(script: str, arguments: list[str], tiny: Path) -> None:
