@@ -163,6 +163,11 @@ def test_score_says_why(caig, tmp_path: Path) -> None:
     assert list(found["reasons"][0][0]) == ["words", "value", "others", "unit", "effect"]
 
 
+def test_one_picture_has_nothing_to_be_compared_with(caig, tmp_path: Path) -> None:
+    done = caig("score", "--title", "Red box", greys(tmp_path)[0], "--explain", fakes=ALL[2:])
+    assert done.out.splitlines()[-1] == "   1  there is no other picture to compare it with"
+
+
 def test_score_json(caig, tmp_path: Path) -> None:
     found = json.loads(caig("score", "--title", "Red box", *greys(tmp_path), "--json", fakes=ALL[2:]).out)
     assert list(found) == ["caig", "title", "category", "model", "basis", "images", "win_probability"]

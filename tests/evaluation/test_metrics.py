@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean
+from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean, way
 
 
 def test_agreement_scores_ties_half():
@@ -58,3 +58,12 @@ def test_calibration_error_does_not_depend_on_who_comes_first():
 )
 def test_kendall_tau_by_hand(first, second, tau):
     assert kendall_tau(first, second) == pytest.approx(tau)
+
+
+def test_the_way_by_hand_and_where_there_is_none():
+    half, ties = np.array([1, 1, 0.5, 0.5]), np.full(4, 0.5)
+    assert way(half, np.ones(4)) == pytest.approx(0.5)
+    assert np.isnan(way(half, ties)) and np.isnan(bootstrap("way", way, list("abcd"), half, ties).value)
+    # Of two products one has ties only: a quarter of the draws are of that one alone, and say nothing.
+    estimate = bootstrap("way", way, ["a", "b"], [1.0, 0.5], [1.0, 0.5])
+    assert (estimate.value, estimate.low, estimate.high) == (1, 1, 1)

@@ -35,6 +35,16 @@ def test_two_arms_agree_with_the_closed_form(a: list[int], b: list[int]) -> None
     assert best_chances(a, b)[0] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("control", "floor", "most"), [(0.4, 0.2, 4), (0.1, 0.3, 4), (0.2, 0.1, 9), (0.1, 0.01, 91), (0.5, 0.4, 2)]
+)
+def test_most_arms(control: float, floor: float, most: int) -> None:
+    """The first two fill the whole up to rounding."""
+    rules = Rules(control=control, floor=floor)
+    assert rules.most == most == len(rules.least(most))
+    assert probabilities(rules, [1] * most, [1] * most).sum() == pytest.approx(1)
+
+
 def test_beta_2_1_beats_beta_1_2_five_times_in_six() -> None:
     """P(max of two uniforms > min of two others) = 1 - C(4, 2)^-1."""
     assert best_chances([2, 1], [1, 2])[0] == pytest.approx(5 / 6, abs=1e-9)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,12 @@ from caig.online.campaigns import (
     tally,
 )
 from caig.online.decisions import difference, sample_ratio
-from caig.online.ledger import Event, Kind, Ledger, Writer
+from caig.online.export import policy_of, write_clicks
+from caig.online.ledger import Event, Kind, Ledger, Writer, _settle
 from caig.online.schema import creatives, impressions, metadata, models, open_database, products, upgrade
 from caig.online.tokens import Decision
+from caig.recipes import learn
+from caig.recipes.learn_ledger import LedgerSource
 from tests.online.conftest import creative, product
 
 CAMPAIGN = Campaign(
@@ -73,6 +77,17 @@ def test_migrations_give_the_tables_of_the_code(database: str) -> None:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     upgrade(engine)  # nothing left to do
     engine.dispose()
+
+
+def test_a_mistyped_path_makes_no_ledger(tmp_path: Path) -> None:
+    for ask in (
+        lambda url: policy_of(url, "c1"),
+        lambda url: write_clicks(url, tmp_path / "log.csv"),
+        lambda url: LedgerSource(learn.Config(database=url, folder=tmp_path)),
+    ):
+        with pytest.raises(InputError, match="ledgr.db: expected sqlite:///FILE .* got no such file"):
+            ask(f"sqlite:///{tmp_path / 'ledgr.db'}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_database_of_the_first_version_is_brought_up_to_date(database: str) -> None:
@@ -194,6 +209,18 @@ def test_the_writer_hands_on_errors_and_goes_on(ledger: Ledger) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("campaign", ["c1", "no such campaign"])
+def test_the_writer_outlives_those_who_gave_up(ledger: Ledger, campaign: str) -> None:
+    """Whether their event can be recorded or not; the next one's is."""
+    gone: Future[Any] = Future()
+    gone.cancel()
+    waiting: Future[Any] = Future()
+    batch = [event("impression", replace(decision(ledger), campaign_id=campaign), 1) for _ in range(2)]
+    _settle(list(zip(batch, (gone, waiting), strict=True)), ledger.record)
+    assert (waiting.exception() is None) == (campaign == "c1") and not waiting.cancel()
+    assert len(ledger.export()) == (2 if campaign == "c1" else 0)
+
+
 CRASH = """
 import sys
 from caig.online.campaigns import latest, read_campaigns
@@ -307,6 +334,8 @@ def test_arms_come_and_go(ledger: Ledger) -> None:
     for gone in ("original", "ad-1", "nobody"):
         with pytest.raises(InputError, match="arm: expected one that can go"):
             retire(ledger.engine, CAMPAIGN, [gone], now=3)
+    with pytest.raises(InputError, match="arm: expected one that was not retired, got 'ad-1'"):
+        add_arms(ledger.engine, CAMPAIGN, ["ad-2", "ad-1"], now=4)
 
 
 def test_a_campaign_comes_back_as_it_was(ledger: Ledger) -> None:

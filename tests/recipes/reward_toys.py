@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from caig.data.clicks import CreativeClicks
+from caig.data.comparisons import compare
 from caig.models.mllm import BackboneSize, build_backbone, save_mllm
 from caig.recipes import reward
-from caig.recipes.reward import Config, samples, steps
+from caig.recipes.reward import Config, report, samples, steps
+from caig.types import ClickCounts, Product, Score
 from tests.archives import write_tar
 
 TINY = BackboneSize(
@@ -67,3 +70,17 @@ def sequences(data: Path, out: Path, **fields) -> tuple:
     network, processor, side = reward.build(config)
     batch = samples.draw_batch(samples.read_samples(config, side).train, config, seed=5)
     return network.eval(), steps.Eyes(network, processor, config), batch, config
+
+
+def creative(name: str, clicks: int, impressions: int) -> CreativeClicks:
+    counts = ClickCounts(clicks=clicks, impressions=impressions)
+    return CreativeClicks(product_id="p1", creative_id=name, image=name, counts=counts, effective=counts)
+
+
+def judged(utilities: list[float], clicks: list[int], category: str = "mug", shown: int = 10**6) -> report.Judged:
+    product = Product(id="p1", title="mug", category=category)
+    creatives = [creative(str(i), c, shown) for i, c in enumerate(clicks)]
+    pictures = {c.image: np.zeros((1, 1, 3), np.uint8) for c in creatives}
+    own = samples.product_clicks(compare(creatives), {"p1": product}, pictures)[0]
+    scores = [Score(creative_id="", utility=u, ctr=0.1, low=0.01, high=0.2, basis="simulated") for u in utilities]
+    return report.Judged(clicks=own, scores=scores)

@@ -277,6 +277,23 @@ def test_layers_lie_beside_the_ads(tmp_path: Path, products: list[Product], kind
         assert (report.out / line["layers"]).read_bytes()[:2] == {"ora": b"PK", "psd": b"8B"}[kind]
 
 
+def test_missing_layers_are_made_again(tmp_path: Path, products: list[Product]) -> None:
+    config, again = small(tmp_path, layers="ora"), FakePipeline()
+    run(config, FakePipeline(), products[:1], progress=QUIET)
+    (config.out / "wine/rank-2.ora").unlink()
+    assert run(config, again, products[:1], progress=QUIET).kept == 0
+    assert again.calls == ["wine"] and (config.out / "wine/rank-2.ora").is_file()
+
+
+def test_ads_of_another_job_are_kept_where_asked(tmp_path: Path, products: list[Product]) -> None:
+    run(small(tmp_path), FakePipeline(), products[:1], progress=QUIET)
+    before, again = files(tmp_path / "out"), FakePipeline()
+    assert run(small(tmp_path), again, products[:1], overwrite=False, progress=QUIET).kept == 1
+    with pytest.raises(InputError, match="wine: expected .* got ads of another job. Choose another --out."):
+        run(small(tmp_path, seed=1), again, products[:1], overwrite=False, progress=QUIET)
+    assert again.calls == [] and files(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize(("format", "suffix", "kind"), [("webp", ".webp", "WEBP"), ("jpeg", ".jpg", "JPEG")])
 def test_other_formats(tmp_path: Path, products: list[Product], format: str, suffix: str, kind: str) -> None:
     report = run(small(tmp_path, format=format), FakePipeline(), products[:1], progress=QUIET)

@@ -6,24 +6,37 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from sqlalchemy import update
 
 from caig.artifacts import to_json, write_atomic
+from caig.data.catalog import folder_name
+from caig.data.clicks import CreativeClicks
 from caig.errors import InputError
-from caig.online import campaigns
+from caig.imaging.writing import encode
+from caig.online import campaigns, schema
+from caig.online.allocation import Rules
 from caig.online.learned import Learned, name_in_use, register
 from caig.online.ledger import Event, Ledger
 from caig.online.schema import open_database
 from caig.recipes import learn_steps
 from caig.recipes.learn import Config, _begin, run
-from caig.recipes.learn_data import Cycle, take_once
+from caig.recipes.learn_data import Cycle, FolderSource, take_once
 from caig.recipes.learn_ledger import LedgerSource
-from caig.recipes.learn_steps import Studio, Turn, decide, watch
-from caig.types import Estimate, Pixels, Product
+from caig.recipes.learn_steps import Studio, Turn, decide, opened, rightly, watch
+from caig.recipes.processes import join_processes
+from caig.recipes.reward.report import Judged
+from caig.recipes.reward.samples import ProductClicks
+from caig.recipes.store import Store
+from caig.types import ClickCounts, Estimate, Pixels, Product, Score
 from tests.recipes.learn_toys import make_shop, toy
 from tests.recipes.pcpo_toys import Painter
 
@@ -133,6 +146,88 @@ def test_fresh_ads_are_the_best_of_those_ranked_above_all_that_run(config: Confi
     assert studio.best(product, (64, 64), nothing, [first]) == []
 
 
+def test_ads_for_a_log_are_ranked_above_all_that_it_shows(config: Config) -> None:
+    turn = turn_of(replace(config, candidates=4, fresh=2))
+    photo = next((turn.catalog.parent / "photos").iterdir())
+    product, studio = Product(id="a1", title="box number 1", image=photo), Studio.open(turn, dict(turn.before))
+    first, second = (ad.creative for ad in studio.best(product, (64, 64), nothing))
+    for creative, left in ((first, []), (second, [first.id])):
+        (turn.source.pictures / "shown.png").write_bytes(encode(creative.image))
+        found = studio.write(product, (64, 64), [shown("a1", "shown.png")])
+        assert [ad["id"] for ad in found["creatives"]] == left
+
+
+def shown(product: str, image: str) -> CreativeClicks:
+    counts = ClickCounts(clicks=1, impressions=9)
+    return CreativeClicks(product_id=product, creative_id="x", image=image, counts=counts, effective=counts)
+
+
+def test_any_id_names_a_step_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, cycle = ["../../a/b", "wine"], Cycle(out=tmp_path / "out", number=1)
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    rows = [f"{id},x{k},10,1,a.png" for k, id in enumerate(ids)]
+    (cycle.clicks / "2026-01-01").mkdir(parents=True)
+    log = "product_id,creative_id,impressions,clicks,image"
+    (cycle.clicks / "2026-01-01/log.csv").write_text("\n".join([log, *rows]))
+    (tmp_path / "p.csv").write_text("\n".join(["id,title,image", *(f"{id},box,a.png" for id in ids)]))
+    source = FolderSource(Config(log=tmp_path, catalog=tmp_path / "p.csv", images=tmp_path))
+    studio = SimpleNamespace(turn=SimpleNamespace(cycle=cycle), write=lambda product, *_: {"id": product.id})
+    store = Store(cycle.folder / "steps", {}, join_processes())
+    assert source.launch(studio, store) == [{"id": id} for id in ids]  # type: ignore[arg-type]
+    names = {path.name for path in (cycle.folder / "steps/fresh").iterdir()}
+    assert names == {f"{folder_name(id)}.json" for id in ids}
+
+
+def launched(config: Config, monkeypatch: pytest.MonkeyPatch, **rules: float) -> Callable[[], Any]:
+    """What launches the two best of any quality in the first campaign, and can do so again: its record, and how many
+    ads run beside the photo."""
+    real = Studio.best
+    monkeypatch.setattr(Studio, "best", lambda self, product, size, had, running: real(self, product, size, had))
+    with open_database(config.database).begin() as connection:
+        connection.execute(update(schema.campaigns).values(rules={**asdict(Rules(policy="uniform")), **rules}))
+    turn = turn_of(replace(config, candidates=4, fresh=2))
+    source, studio = turn.source, Studio.open(turn, dict(turn.before))
+    assert isinstance(source, LedgerSource)
+    source.campaigns = source.campaigns[:1]
+    store = Store(turn.cycle.folder / "steps", {}, join_processes())
+
+    def launch() -> Any:
+        (told,) = source.launch(studio, store)
+        return told, sum(not gone for _, gone in campaigns.arm_rows(source.engine, source.campaigns[0].id)) - 1
+
+    return launch
+
+
+def test_no_more_ads_join_than_the_campaign_allows(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three, by its floors: two of the three that run make room."""
+    told, running = launched(replace(config, arms=8), monkeypatch, floor=0.25, control=0.1)()
+    assert (len(told["creatives"]), len(told["retired"]), running) == (2, 2, 3)
+
+
+def test_locked_ads_leave_less_room(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_database(config.database).begin() as connection:
+        connection.execute(update(schema.creatives).values(locked=True))
+    told, running = launched(replace(config, arms=4), monkeypatch)()
+    assert (len(told["creatives"]), told["retired"], running) == (1, [], 4)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_cut_after_retiring_loses_no_record(joined: bool, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch, real = launched(config, monkeypatch), campaigns.add_arms
+
+    def cut(*arguments: Any) -> None:
+        if joined:
+            real(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(campaigns, "add_arms", cut)
+    with pytest.raises(KeyboardInterrupt):
+        launch()
+    monkeypatch.setattr(campaigns, "add_arms", real)
+    told, running = launch()
+    assert (len(told["creatives"]), len(told["retired"]), running) == (2, 2, 3)
+
+
 def test_heads_begin_anew_where_the_first_cycle_did_and_the_rest_goes_on(config: Config, shop: Path) -> None:
     name = "cycles/0001/reward/model"
     shutil.copytree(shop / "models/reward", config.out / name)
@@ -185,6 +280,24 @@ def test_the_gate_asks_for_more_than_the_last_one_and_than_chance(
         assert decide(before, new, gain, gate, harmed=harmed, barred=barred) == (passed, proved)
     unsure = replace(new, low=0.49)
     assert decide(before, unsure, gain, "credible", harmed=False, barred=True) == (False, False)
+
+
+def test_the_gate_by_hand() -> None:
+    """Labels 0.9 and 0.6, and one order of each sign and a tie: 0.9, 1 - 0.6, and a half."""
+    better = np.array([[0.5, 0.9, 0.3], [0.1, 0.5, 0.6], [0.7, 0.4, 0.5]])
+    clicks = ProductClicks(product=Product(id="a", title="a"), creatives=(), pictures=(), better=better)
+    scores = [
+        Score(creative_id=str(k), utility=u, ctr=0, low=0, high=0, basis="") for k, u in enumerate((1.0, 0.0, 1.0))
+    ]
+    assert rightly(Judged(clicks=clicks, scores=scores)).tolist() == pytest.approx([0.9, 0.5, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("gate", "low", "passed"), [("better", -0.1, True), ("credible", -0.1, False), ("credible", 0.1, True)]
+)
+def test_who_passes(gate: str, low: float, passed: bool) -> None:
+    assert opened(Estimate(name="gain", value=0.2, low=low, high=0.3, n=9), gate) is passed
+    assert not opened(Estimate(name="gain", value=0.0, low=0.0, high=0.0, n=9), gate)
 
 
 def nothing(picture: Pixels) -> bool:

@@ -5,19 +5,20 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from caig.data.clicks import CreativeClicks, read_clicks
+from caig.data.clicks import read_clicks
 from caig.data.comparisons import compare
 from caig.errors import CatalogError, InputError
 from caig.models.reward_model import RewardModel
 from caig.recipes import reward
 from caig.recipes.reward import report, run, samples, steps
-from caig.types import ClickCounts, Product, Score
-from tests.recipes.reward_toys import sequences, toy, weights, write_log
+from caig.types import Product
+from tests.recipes.reward_toys import creative, sequences, toy, weights, write_log
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_pictures_are_read_from_archives(data: Path, tmp_path: Path):
     log.write_text("product_id,creative_id,image,impressions,clicks\np0002,a,scenes-00.tar#s0.image.webp,9,1\n")
     pictures: dict = {}
     assert samples.read_pictures(read_clicks(log, images=[data]).creatives, [data, tmp_path], 32, pictures) == []
-    assert (pictures["a"] == 99).all()
+    assert (pictures["scenes-00.tar#s0.image.webp"] == 99).all()
 
 
 def test_a_log_without_pairs_is_an_error(data: Path, tmp_path: Path):
@@ -138,6 +139,10 @@ def test_the_paper_s_filter_keeps_close_pairs_only(data: Path, tmp_path: Path):
     assert product.pairs(toy(data, tmp_path, more_than=5000)) == []
     with pytest.raises(CatalogError, match="pairs: expected one within the filter"):
         samples.draw_batch([product], toy(data, tmp_path, ratio=(5, 6)), seed=0)
+    shown = [creative(name, clicks, 1000) for name, clicks in (("a", 105), ("b", 100), ("c", 0))]
+    pictures = {c.image: np.zeros((1, 1, 3), np.uint8) for c in shown}
+    own = samples.product_clicks(compare(shown), {"p1": Product(id="p1", title="mug")}, pictures)[0]
+    assert own.pairs(toy(data, tmp_path, ratio=(1.05, 1.2))) == [(0, 1)], "0.105 over 0.1 is less than 1.05 in floats"
 
 
 def test_hard_labels_are_the_observed_order(data: Path, tmp_path: Path):
@@ -177,6 +182,7 @@ def test_blanked_tokens_are_drawn_from_the_seed(data: Path, tmp_path: Path):
     assert torch.equal(one.tokens, again.tokens) and not torch.equal(one.tokens, other.tokens)
     assert one.tokens.mean().item() == pytest.approx(0.75, abs=0.03) and set(one.tokens.sum(1).tolist()) == {0.0, 3.0}
     assert torch.equal(one.deep[0], one.tokens)
+    assert steps.blanked(replace(features, stacked=True), 0.25, torch.Generator()).stacked
     network, eyes, batch, config = sequences(data, tmp_path)
     plain = steps.losses(network, eyes, batch, config)[0]
     assert torch.equal(steps.losses(network, eyes, batch, replace(config, patch_dropout=0.9))[0], plain), (
@@ -248,54 +254,65 @@ def test_evaluate_measures_a_shipped_folder(data: Path, uncut: Path):
     assert found["share of true CTRs in their 95 % interval"].n == 12
 
 
-def test_doubt_is_the_members_spread_over_their_mean():
-    products = judged([0.0, 2.0], [10, 20])
-    scores = [replace(s, members=m) for s, m in zip(products.scores, ((0.0, 0.0), (1.0, 3.0)), strict=True)]
-    unsure = replace(products, scores=scores).doubt(np.array([1]), np.array([0]))
-    assert unsure.tolist() == [0.5], "margins 1 and 3: deviation 1 over a mean of 2"
-    assert products.doubt(np.array([1]), np.array([0])).tolist() == [-2.0], "no ensemble: minus the margin"
+def test_evaluate_says_what_is_left_out_and_what_is_doubtful(data: Path, uncut: Path, tmp_path: Path, capsys):
+    log = data / "unknown.csv"
+    log.write_text((data / "clicks.csv").read_text() + "p9999,x1,0-0.png,9,1\n")
+    report.evaluate(RewardModel.from_pretrained(str(uncut / "model")), data, log)
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("1 creatives left out: product_id: expected a product of the catalogue")
+    assert told[1].startswith("confounded: the log does not say position, day, group, propensity")
+    run(toy(data, tmp_path, clicks=log, steps=1))
+    assert capsys.readouterr().err.splitlines() == told, "training says the same"
 
 
-def creative(name: str, clicks: int, impressions: int) -> CreativeClicks:
-    counts = ClickCounts(clicks=clicks, impressions=impressions)
-    return CreativeClicks(product_id="p1", creative_id=name, image="x", counts=counts, effective=counts)
+def test_a_log_without_a_test_pair_is_trained_on(data: Path, tmp_path: Path):
+    rows = (data / "clicks.csv").read_text().splitlines()
+    lonely = [row for row in rows if samples.split(row.split(",")[0]) != "test" or "-0.png" in row]
+    (data / "lonely.csv").write_text("\n".join(lonely) + "\n")
+    folder = run(toy(data, tmp_path, clicks=data / "lonely.csv"))
+    assert json.loads((folder / "training.json").read_text())["metrics"] == []
 
 
-def judged(utilities: list[float], clicks: list[int], category: str = "mug") -> report.Judged:
-    product = Product(id="p1", title="mug", category=category)
-    creatives = [creative(str(i), c, 10**6) for i, c in enumerate(clicks)]
-    pictures = {str(i): np.zeros((1, 1, 3), np.uint8) for i in range(9)}
-    own = samples.product_clicks(compare(creatives), {"p1": product}, pictures)[0]
-    scores = [Score(creative_id="", utility=u, ctr=0.1, low=0.01, high=0.2, basis="simulated") for u in utilities]
-    return report.Judged(clicks=own, scores=scores)
+def test_the_truth_is_read_before_the_first_step(data: Path, tmp_path: Path):
+    rows = (data / "truth.csv").read_text().splitlines()
+    wanted = next(row for row in rows if samples.split(row.split(",")[0]) == "test")
+    for text, told in (
+        ("\n".join(row for row in rows if row != wanted), f"1 without, the first of them '{wanted.split(',')[1]}'"),
+        ("creative_id,rate\nc0-0,0.1\n", "expected a table with columns creative_id and ctr, a number, got KeyError"),
+    ):
+        (tmp_path / "truth.csv").write_text(text)
+        with pytest.raises(CatalogError, match=told):
+            run(toy(data, tmp_path / "out", truth=tmp_path / "truth.csv"))
+        assert not (tmp_path / "out" / "checkpoint.pt").exists()
 
 
-def test_slope_and_offset_by_hand():
-    # Log CTR rises by log 2 from picture to picture, utility by 2: slope log(2) / 2. The first has the base rate.
-    products = [judged([0.0, 2.0, 4.0], [10_000, 20_000, 40_000])]
-    slope = report.fit_slope([products[0].utility], products)
-    assert slope == pytest.approx(math.log(2) / 2, rel=1e-3)
-    offset, spread = report.fit_offset([products[0].utility], products, [math.log(0.005)], slope)
-    assert offset == pytest.approx(math.log(2), abs=1e-3)
-    assert spread == report.LEAST_SPREAD  # the fit leaves less than click noise
+def test_a_run_goes_on_under_its_own_settings_only(data: Path, tmp_path: Path):
+    reward.keep_to(toy(data, tmp_path, steps=1), SimpleNamespace(is_main_process=False))
+    assert not (tmp_path / "settings.json").exists(), "the main process writes for all"
+    run(toy(data, tmp_path, steps=1))
+    run(toy(data, tmp_path, steps=1, checkpoint_every=7, device="cpu", truth=None))
+    with pytest.raises(InputError, match=r"a run with other settings \(lr: 0.0001, now 0.5\)"):
+        run(toy(data, tmp_path, steps=1, lr=0.5))
 
 
-def test_a_model_that_ranks_backwards_still_gets_a_rising_ctr():
-    products = [judged([1.0, 0.0], [10, 1000])]
-    assert report.fit_slope([products[0].utility], products) == report.LEAST_SLOPE
+def test_a_warm_up_ends_before_its_leg_does(data: Path, tmp_path: Path):
+    for fields in ({"steps": 4}, {"backbone": "fresh", "tower_steps": 4}):
+        with pytest.raises(InputError, match="warmup: expected fewer than .*steps, 4, got 4"):
+            toy(data, tmp_path, **{"steps": 9, **fields}, warmup=4)
+    usual = toy(data, tmp_path)
+    assert [usual.warmup_of(steps) for steps in (3000, 400, 60, 4)] == [40, 40, 6, 0]
 
 
-def test_temperature_makes_confidence_right():
-    # 3 of 4 pairs that differ by 4 logits are truly so ordered: calibrated when 4 / T = log 3.
-    pairs = [judged([4.0, 0.0], clicks) for clicks in ([900, 1], [900, 1], [900, 1], [1, 900])]
-    assert report.fit_temperature(pairs) == pytest.approx(4 / math.log(3), rel=0.03)
-
-
-def test_base_rates_by_hand():
-    products = [judged([0, 0], [10, 30]).clicks, judged([0], [100], "wine").clicks, judged([0], [0], "book").clicks]
-    rates, overall = report.base_rates(products)
-    assert rates == {"mug": pytest.approx(40 / 2e6), "wine": pytest.approx(100 / 1e6)}
-    assert overall == pytest.approx(140 / 4e6)
+def test_logs_that_share_a_creative_id_keep_their_pictures(data: Path, tmp_path: Path):
+    header = "product_id,creative_id,image,impressions,clicks"
+    for name, level in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        rows = [f"p0002,same,2-{level}.png,90,9", "p0002,other,2-2.png,90,9"]
+        (tmp_path / name / "clicks.csv").write_text("\n".join([header, *rows]) + "\n")
+    first, second = samples.read_log(data, [tmp_path / "a", tmp_path / "b"], None, 32).train
+    light = [[int(picture[0, 0, 0]) for picture in product.pictures] for product in (first, second)]
+    assert [[c.creative_id for c in product.creatives] for product in (first, second)] == [["other", "same"]] * 2
+    assert light == [[222, 42], [222, 122]], "each log's own"
 
 
 def test_a_fresh_backbone_depends_on_the_seed_alone(data: Path, tmp_path: Path):

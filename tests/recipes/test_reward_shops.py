@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from caig.errors import CatalogError, InputError
-from caig.models.reward_model import width_of
+from caig.models.reward_model import RewardNetwork, width_of
 from caig.preference.losses import click_share_error
 from caig.recipes import reward
 from caig.recipes.reward import Config, samples, shops
@@ -49,6 +50,14 @@ def test_what_shops_counted_by_hand(data: Path, tmp_path: Path):
     assert train.impressions[own].tolist() == [[5000, 50], [5000, 0], [5000, 0]]
     assert train.clicks[own].tolist() == [[100, 9], [150, 0], [200, 0]]
     assert shops.categories_of(samples.read_titles(data, None)) == ["mug"] and not train.category.any()
+
+
+def test_shops_that_share_a_creative_id_keep_their_pictures(data: Path, tmp_path: Path):
+    other = tmp_path / "other.csv"
+    other.write_text("product_id,creative_id,image,impressions,clicks\np0002,c2-0,2-2.png,70,7\n")
+    train = shops.read_shelves(config(data, tmp_path), [data / "shops" / "dark.csv", other], 32)["train"]
+    assert train.impressions.tolist() == [[50, 0], [0, 70]]
+    assert [int(picture[0, 0, 0]) for picture in train.pictures] == [42, 222]
 
 
 def test_the_losses_are_the_mean_over_shops_and_that_of_naming_the_category(data: Path, tmp_path: Path):
@@ -111,6 +120,36 @@ def test_heads_alone_decide_how_the_shops_are_mixed(data: Path, tmp_path: Path):
     after, kept = weights(tmp_path), before.state_dict()
     learned = {f"heads.utility.{name}" for name in ("mix", "linear", "pairwise")} | {"log_slope"}
     assert {name for name in after if not torch.equal(after[name], kept[name])} == learned
+
+
+def test_the_prior_is_a_term_of_its_own(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    reward.run(config(data, tmp_path / "taught"))
+    start = dict(backbone=str(tmp_path / "taught" / "model"), shops=None, tune="heads", head_lr=0.1, steps=20)
+
+    def size(out: str, **fields: float) -> float:
+        reward.run(config(data, tmp_path / out, **start, **fields))
+        return weights(tmp_path / out)["heads.utility.linear"].square().sum().item()
+
+    free, held = (size(f"{weight}", point_weight=0.0, prior_weight=weight) for weight in (0.0, 1e6))
+    print(f"required: smaller with the prior, without the point loss; measured {free:.4f}, {held:.4f}")
+    assert held < free / 2
+    monkeypatch.setattr(RewardNetwork, "surprise", lambda network: network.log_slope * 0 + 1e9)
+    size("surprised")
+    lines = [json.loads(line) for line in (tmp_path / "surprised" / "log.jsonl").read_text().splitlines()]
+    assert max(line["point_loss"] for line in lines if "point_loss" in line) < 1, "logged without it"
+
+
+def test_one_shop_is_too_few(data: Path, tmp_path: Path):
+    (tmp_path / "shops").mkdir()
+    (tmp_path / "shops" / "one.csv").write_text((data / "clicks.csv").read_text())
+    with pytest.raises(InputError, match="expected click logs of two shops or more, got 1"):
+        reward.build(config(data, tmp_path, shops=tmp_path / "shops"))
+
+
+def test_a_leg_goes_on_under_its_own_settings_only(data: Path, tmp_path: Path):
+    reward.build(config(data, tmp_path))
+    with pytest.raises(InputError, match="a run with other settings .shop_products: 3, now 2"):
+        reward.build(config(data, tmp_path, shop_products=2))
 
 
 def test_shops_teach_fresh_siamese_models_only(data: Path, tmp_path: Path):

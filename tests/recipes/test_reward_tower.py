@@ -119,20 +119,22 @@ def test_a_step_sees_as_many_pictures_as_asked(tmp_path: Path, monkeypatch: pyte
     assert seen == [3, 3]
 
 
-def with_a_shop(folder: Path) -> dict[str, object]:
-    """Settings of a second leg, on one shop's log of the test scenes that is written below `folder`."""
+def with_shops(folder: Path) -> dict[str, object]:
+    """Settings of a second leg, on two shops' logs of the test scenes that are written below `folder`."""
     scenes = sorted(tower.read_scenes(DATA), key=lambda scene: scene.product["id"])
     (folder / "shops").mkdir()
-    rows = [
-        f"{s.product['id']},{s.id},{s.archive}#{s.id}.image.webp,900,{9 + 9 * (k % 2)}" for k, s in enumerate(scenes)
-    ]
-    header = "product_id,creative_id,image,impressions,clicks"
-    (folder / "shops" / "one.csv").write_text("\n".join([header, *rows]) + "\n")
+    for name, odd in (("one", 1), ("two", 0)):
+        rows = [
+            f"{s.product['id']},{s.id},{s.archive}#{s.id}.image.webp,900,{9 + 9 * (k % 2 == odd)}"
+            for k, s in enumerate(scenes)
+        ]
+        header = "product_id,creative_id,image,impressions,clicks"
+        (folder / "shops" / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
     return {"shops": folder / "shops", "shop_steps": 3, "shop_products": 2}
 
 
 def test_a_resumed_second_leg_that_describes_equals_an_uncut_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    about = with_a_shop(tmp_path)
+    about = with_shops(tmp_path)
     uncut, *_ = reward.build(config(tmp_path / "uncut", **about))
     see, drawn = shops.see_views, []
 
@@ -152,7 +154,7 @@ def test_a_resumed_second_leg_that_describes_equals_an_uncut_one(tmp_path: Path,
 
 
 def test_the_second_leg_goes_on_describing(tmp_path: Path):
-    about = with_a_shop(tmp_path) | {"tower_steps": 12}
+    about = with_shops(tmp_path) | {"tower_steps": 12}
     found = {}
     for weight in (0.0, 5.0):
         settings = config(tmp_path / f"{weight}", describing_weight=weight, **about)

@@ -211,7 +211,9 @@ def test_a_photo_that_can_not_be_cut_out_fails_its_job_with_the_reason(service: 
     job = service.call("POST", "/v1/products/busy/creatives", 202, json={"n": 1, "width": 64, "height": 64})
     service.paint_all()
     told = service.call("GET", f"/v1/jobs/{job['id']}")
-    assert told["status"] == "failed" and "expected a product on a plain ground" in told["message"]
+    assert told["status"] == "failed" and told["message"].startswith("photo: expected a product on a plain ground, got")
+    assert told["message"].endswith(". Upload the product again with a mask, white on the product.")
+    assert "/" not in told["message"] and "--" not in told["message"]
 
 
 def test_a_mask_goes_with_its_photo(service: Service) -> None:
@@ -262,3 +264,18 @@ def test_arms_are_launched_and_retired(service: Service) -> None:
     assert ads[0]["id"] not in kept["probabilities"] and len(kept["probabilities"]) == 3
     service.call("DELETE", f"/v1/campaigns/{campaign}/arms/{kept['control']}", 422)
     service.call("POST", f"/v1/campaigns/{campaign}/arms", 404, json={"creatives": ["nobody"]})
+    retired = service.call("POST", f"/v1/campaigns/{campaign}/arms", 422, json={"creatives": [ads[0]["id"]]})
+    assert "expected one that was not retired" in retired["detail"]
+
+
+def test_arms_have_their_campaigns_size(service: Service) -> None:
+    """A wide ad would bring its own original along."""
+    campaign = service.campaign()
+    service.call("POST", "/v1/products/oat/creatives", 202, json={"n": 1, "width": 96, "height": 64})
+    service.paint_all()
+    before = service.call("GET", f"/v1/campaigns/{campaign}/policy")["probabilities"]
+    for ad in service.call("GET", "/v1/products/oat/creatives")["items"]:
+        if ad["width"] == 96:
+            refused = service.call("POST", f"/v1/campaigns/{campaign}/arms", 422, json={"creatives": [ad["id"]]})
+            assert "expected ads of 64x64, the campaign's size, got" in refused["detail"]
+    assert service.call("GET", f"/v1/campaigns/{campaign}/policy")["probabilities"] == before

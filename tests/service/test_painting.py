@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from caig.data.themes import themes
+from caig.online.learned import Learned, register, withdraw
+from caig.pipeline import AdPipeline
+from caig.service import painter as painter_module
 from caig.service.config import Config
+from caig.service.painter import Painter
+from tests.cli.cli_fakes import Backgrounds, Prompts, Rewards
 from tests.service.conftest import Service, Start
 
 
@@ -89,3 +95,48 @@ def test_the_server_tells_the_painter_who_it_is(start: Start, monkeypatch: pytes
     assert started == [
         (sys.executable, "-m", "caig.service.painter", str(os.getpid()), c.url, c.folder, *("embedded",) * 3)
     ]
+
+
+def test_a_model_that_is_withdrawn_or_broken_goes_out_of_use(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine, fakes = service.state.engine, "python:tests.cli.cli_fakes"
+    pipeline = AdPipeline(prompt_model=Prompts(), background_model=Backgrounds(), reward_model=Rewards())
+    painter = Painter(engine=engine, files=service.state.files, pipeline=pipeline, parent=os.getppid())
+    for role, name in (("reward", f"{fakes}:Rewards"), ("prompt", f"{fakes}:Nobody")):
+        entry = Learned(role=role, fingerprint=role, name=name, parent=None, learned_from={}, learned_until=0)
+        register(engine, entry, 0, in_use=True)
+    used = painter.up_to_date()
+    assert used.pipeline.reward_model is not pipeline.reward_model
+    assert used.pipeline.prompt_model is pipeline.prompt_model and "Nobody" in capsys.readouterr().err
+    withdraw(engine, "reward")
+    assert used.up_to_date().pipeline == pipeline
+
+
+def test_shares_are_kept_fresh_whatever_the_database_says(
+    start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def skill(engine: object) -> float:
+        asked.append(1)
+        if len(asked) == 1:
+            raise OSError("database is locked")
+        return 0.5
+
+    monkeypatch.setattr("caig.service.state.campaigns.reward_skill", skill)
+    start(refresh_seconds=0.01)
+    deadline = time.monotonic() + 20
+    while len(asked) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(asked) == 2 and "shares stay as they are: OSError('database is locked')" in capsys.readouterr().err
+
+
+def test_no_more_pictures_are_read_than_are_compared(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.creatives(n=3)
+    read, real = [], painter_module.read_photo
+    monkeypatch.setattr(painter_module, "COMPARED", 1)
+    monkeypatch.setattr(painter_module, "read_photo", lambda path: (read.append(path), real(path))[1])
+    service.call("POST", "/v1/products/oat/creatives", 202, json={"n": 1, "width": 64, "height": 64, "seed": 2})
+    service.paint_all()
+    assert len(read) == 2, "the photo, and the best earlier ad"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zipfile
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from starlette.exceptions import HTTPException
 
 from caig.errors import InputError
 from caig.service.config import Config
+from caig.service.guard import Rates
 from caig.service.keys import Keys
 from tests.service.conftest import Service, Start, picture
 
@@ -151,7 +154,10 @@ def test_too_many_bytes(start: Start) -> None:
     assert (refused.status_code, refused.json()["detail"]) == (413, "upload: expected at most 2000 bytes, got more.")
     assert service.client.post("/v1/products", data={"title": "B"}, files={"photo": bytes(30_000)}).status_code == 413
     large = {"token": "x" * 70_000}
-    assert service.client.post("/v1/campaigns/c/click", json=large).status_code == 413
+    assert start().client.post("/v1/campaigns/c/click", json=large).status_code == 413
+    for path in ("/v1/campaigns/c/click", "/v1/products/oat/creatives"):  # whatever it calls itself
+        answer = start().client.post(path, json=large, headers={"content-type": "multipart/form-data; boundary=x"})
+        assert answer.status_code == 413
 
 
 def test_a_body_that_hides_its_length(start: Start) -> None:
@@ -251,6 +257,17 @@ def test_rates_are_limited_by_kind(start: Start) -> None:
     assert {answer.status_code for answer in asked[:10]} == {404}
     assert asked[-1].status_code == 429 and int(asked[-1].headers["retry-after"]) >= 1
     assert service.client.get("/v1/products").status_code == 200
+
+
+def test_who_asks_a_little_too_often_is_let_through_at_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.2 requests a second where one may come: 5 of 6 pass, after the burst of two."""
+    rates, passed = Rates(rate=1, burst=2), 0
+    for k in range(1200):
+        monkeypatch.setattr("caig.service.guard.time.monotonic", lambda now=k / 1.2: now)
+        with contextlib.suppress(HTTPException):
+            rates.take("shop")
+            passed += 1
+    assert passed == pytest.approx(1000, abs=3)
 
 
 def test_errors_are_problems(service: Service) -> None:

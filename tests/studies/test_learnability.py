@@ -10,7 +10,7 @@ import pytest
 from caig.shop.shoppers import Ad
 from caig.shop.statistics import NAMES
 from caig.studies import learnability
-from caig.studies.learnability import Config, features, fit_oracle, pairs_within, study, way
+from caig.studies.learnability import Config, features, fit_oracle, pairs_within, study
 from caig.types import Product
 
 DATA = Path(__file__).parents[1] / "data"
@@ -47,10 +47,6 @@ def test_the_oracle_finds_the_ratio_of_click_rates(monkeypatch: pytest.MonkeyPat
     assert fit_oracle(np.array([[0.0], [1.0]]), *arguments) == pytest.approx([np.log(3)], rel=1e-4)
     monkeypatch.setattr(learnability, "penalties", lambda width: np.full(width, 1e6))
     assert fit_oracle(np.array([[0.0], [1.0]]), *arguments) == pytest.approx([0], abs=1e-3), "held by the prior"
-
-
-def test_way() -> None:
-    assert way(np.array([1, 1, 0.5, 0.5]), np.array([1, 1, 1, 1])) == pytest.approx(0.5)
 
 
 def test_tastes_are_learned_from_clicks_on_other_products() -> None:

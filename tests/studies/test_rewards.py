@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import polars as pl
 import pytest
 
 from caig.data.scenes import read_scenes
+from caig.data.templates import instruct
 from caig.errors import InputError
 from caig.models.mllm import BackboneSize
+from caig.models.reward_model import GREY
+from caig.recipes import reward
 from caig.recipes.reward import samples
 from caig.shop.shoppers import World
 from caig.studies import reward_baselines, rewards
-from caig.studies.reward_tables import Judged, buckets, difference, ladder
+from caig.studies.reward_systems import ABLATIONS, NEW_NOUNS, REFERENCES
+from caig.studies.reward_tables import Judged, buckets, difference, ladder, on_new_nouns
 from caig.studies.rewards import Config, Shelf, accuracy, has_held_out_noun, measured, noun_of, read_cell, run
 from caig.types import Estimate
 from tests.archives import webp, write_tar
@@ -91,10 +96,48 @@ def test_a_study_keeps_its_cells(scenes: Path, tmp_path: Path, monkeypatch: pyte
     assert not list((tmp_path / "runs").iterdir()), "runs are cleared away"
     assert sorted(path.name for path in (tmp_path / "shops").iterdir()) == ["w10000.csv", "w10001.csv"]
     assert read_cell(config, config.seed, "ours")["chosen"] == 1e-2
-    monkeypatch.setattr(rewards, "fill", lambda shelf, system: pytest.fail("filled"))
     from caig.studies.reward_tables import tables
 
     assert tables(config, [shelf_of(config)])[-2:] == ["not run: published", "not run: ours, 1,000 impressions"]
+
+
+def test_a_folder_holds_one_study(scenes: Path, tmp_path: Path):
+    config = toy(scenes, tmp_path, systems=("chance",))
+    run(config)
+    run(replace(config, worlds=2, lrs=(1.0,), threads=2, systems=("chance", "oracle")))
+    for fields in ({"impressions": 900}, {"steps": 3}, {"backbone": "embedded"}, {"shops": 3}):
+        with pytest.raises(InputError, match=f"a run with other settings .{next(iter(fields))}: "):
+            run(replace(config, **fields))
+    with pytest.raises(InputError, match="shops: expected none, or two or more, got 1"):
+        run(toy(scenes, tmp_path / "one", shops=1))
+
+
+def test_what_training_did_not_see_is_kept_from_the_judged_pictures_too(scenes: Path, tmp_path: Path):
+    shelf = shelf_of(toy(scenes, tmp_path))
+    about = {
+        name: rewards.told(shelf.scenes[0], ABLATIONS[f"ours{name}"])
+        for name in ("", ", attributes off", ", all words blanked")
+    }
+    assert [(p.title, p.category, dict(p.attributes)) for p in about.values()] == [
+        ("Fjord item 0 30 ml, navy", "kind 0", {"price": 9.5}),
+        ("Fjord item 0 30 ml, navy", "", {}),
+        ("", "", {}),
+    ]
+    for product, fields in zip(about.values(), map(ABLATIONS.get, (f"ours{name}" for name in about)), strict=True):
+        settings = reward.Config(data=scenes, clicks=scenes, out=tmp_path, **fields)
+        trained_on = samples.words(samples.product_of(shelf.scenes[0].product), settings, Random(0))
+        assert instruct(product, of="siamese") == trained_on
+    picture = shelf.scenes[0].image()
+    assert (rewards.seen(picture, ABLATIONS["ours, image blanked"]) == GREY).all()
+    assert rewards.seen(picture, ABLATIONS["ours"]) is picture
+
+
+def test_each_ablation_differs_in_one_thing():
+    known = {"ours, joint, both orders", "ours, language model tuned"}  # the table's docstring says in what else
+    for name, reference in REFERENCES.items():
+        one, other = ABLATIONS[name], ABLATIONS[reference]
+        changed = [field for field in {**one, **other} if one.get(field) != other.get(field)]
+        assert (len(changed) == 1) != (name in known), (name, changed)
 
 
 def test_a_named_backbone_takes_the_place_of_a_tower_trained_here(scenes: Path, tmp_path: Path, monkeypatch):
@@ -192,6 +235,15 @@ def test_tables_by_hand():
     split = {e.name: (e.value, e.n) for e in buckets(judged([1, 0, 1, 0]))}
     assert split["ours, true CTR ratio 1.1 to 1.3: pair accuracy"] == (0.5, 2)
     assert split["ours, nouns of the held-out kind: pair accuracy"] == (1.0, 1)
+
+
+def test_new_nouns_are_held_against_ours_on_the_same_pairs():
+    own, ours = judged([0, 1, 1, 1]), judged([1, 0, 0, 0])
+    assert [(e.name.partition(":")[0], e.value, e.n) for e in on_new_nouns(own, ours)] == [
+        (f"{NEW_NOUNS}, on those nouns", 0.0, 1),
+        ("ours, on the same pairs", 1.0, 1),
+        (f"{NEW_NOUNS} less ours, on those nouns", -1.0, 1),
+    ]
 
 
 def test_an_unknown_system_is_told(scenes: Path, tmp_path: Path):

@@ -91,7 +91,8 @@ def _make(
     """Here, or by the workers of a cluster."""
     if cluster.ray is None:
         _reject("without --ray", {"--workers": cluster.workers})
-        return run(config, _pipeline(models, cutout), source.products, rejected=source.rejected, strict=strict)
+        pipeline = _pipeline(models, cutout)
+        return run(config, pipeline, source.products, rejected=source.rejected, strict=strict, overwrite=not strict)
     from caig import batch
 
     _reject("without --catalog", {"--ray": cluster.ray if strict else None})

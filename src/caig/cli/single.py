@@ -197,8 +197,9 @@ def _reason_table(images: Sequence[Path], scores: Sequence[Score], reasons: Sequ
     """A line per picture and quality, best picture first."""
     ranks = _ranks(scores)
     rows = ["", "why, in logits: what each picture loses when one quality becomes that of the others"]
+    none = "no quality makes a difference" if len(images) > 1 else "there is no other picture to compare it with"
     for index in sorted(range(len(images)), key=lambda index: ranks[index]):
-        rows += [f"{ranks[index]:>4}  {reason}" for reason in reasons[index] or ["no quality makes a difference"]]
+        rows += [f"{ranks[index]:>4}  {reason}" for reason in reasons[index] or [none]]
     return "\n".join(rows)
 
 

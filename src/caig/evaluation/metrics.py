@@ -6,6 +6,7 @@ interval; Efron and Tibshirani 1993, ch. 13): resampling pairs would make them f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,11 +24,12 @@ def bootstrap(
     """`statistic(*columns)` with a 95 % interval over resampled clusters.
 
     Args:
+        statistic: NaN where it is undefined; such draws are left out
         clusters: the cluster (product) of each row, N of them
         columns: arrays of N rows, given to `statistic` as rows are drawn
 
     Returns:
-        Estimate with n = N. ValueError without rows.
+        Estimate with n = N, NaN where `statistic` is of all rows. ValueError without rows.
     """
     arrays = [np.asarray(column) for column in columns]
     if not len(clusters):
@@ -38,7 +40,7 @@ def bootstrap(
     for _ in range(DRAWS):
         rows = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
         values.append(statistic(*(array[rows] for array in arrays)))
-    low, high = np.quantile(values, [0.025, 0.975])
+    low, high = np.quantile([v for v in values if not math.isnan(v)] or [math.nan], [0.025, 0.975])
     return Estimate(name=name, value=float(statistic(*arrays)), low=float(low), high=float(high), n=len(clusters))
 
 
@@ -53,6 +55,12 @@ def agreement(margin: ArrayLike, order: ArrayLike) -> Floats:
     A tie on either side scores 0.5, so that a constant ranker is right half the time. The mean is the pair accuracy.
     """
     return 0.5 + 0.5 * np.sign(np.asarray(margin, np.float64)) * np.sign(2 * np.asarray(order, np.float64) - 1)
+
+
+def way(right: Floats, most: Floats) -> float:
+    """(accuracy - 1/2) / (ceiling - 1/2), of f64[P] each; NaN where the ceiling is chance: nothing could be learned."""
+    ceiling = float(most.mean()) - 0.5
+    return (float(right.mean()) - 0.5) / ceiling if abs(ceiling) > 1e-12 else math.nan
 
 
 def calibration_error(probability: ArrayLike, outcome: ArrayLike, bins: int = 10) -> float:

@@ -21,8 +21,8 @@ TOLERANCE = 4.0  # levels of grain and rounding that are no halo
 REACH = 3  # pixels on either side of the outline
 
 
-def measure(canvas: Canvas, ad: Pixels, decoded: Pixels | None = None) -> Fidelity:
-    """Compare `ad` u8[H, W, 3] with the laid-out photo; `decoded` is the ad read back from its lossy file."""
+def measure(canvas: Canvas, ad: Pixels) -> Fidelity:
+    """Compare `ad` u8[H, W, 3] with the laid-out photo."""
     core, product = core_mask(canvas.product), canvas.product
     area = int((product > 0.5).sum())
     sharpness, grain = matched(ad, product)
@@ -37,7 +37,6 @@ def measure(canvas: Canvas, ad: Pixels, decoded: Pixels | None = None) -> Fideli
         sharpness=sharpness,
         grain=grain,
         unrest=None if canvas.clear is None else unrest(ad, canvas.clear),
-        psnr=None if decoded is None else psnr(ad, decoded, core),
     )
     return replace(found, broken=broken(found))
 

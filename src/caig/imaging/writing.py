@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageCms, PngImagePlugin
 
+from caig.artifacts import write_atomic
 from caig.errors import InputError
 from caig.types import Pixels
 
@@ -42,16 +41,7 @@ def save(
     """Write `image` to `path`, whole or not at all; the format is the suffix's unless given. Returns the bytes."""
     path = Path(path)
     data = encode(image, format or path.suffix.lstrip(".") or "png", source_type=source_type, quality=quality)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp keeps files private
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomic(path, data)
     return data
 
 

@@ -103,8 +103,8 @@ class Utility(nn.Module):
 
         their mean + sum_k mix_k (w_k, M_k - mean) / sqrt(K) + own * deviation,    mix and own ~ N(0, 1),
 
-    so that before any click (w, M) has the mean and the covariance of the shops (empirical Bayes), few clicks have K
-    numbers to decide, and many find what no other shop likes.
+    so that before any click (w, M) has the mean of the shops, their covariance, and each coordinate's variance once
+    more, of its own (empirical Bayes): few clicks have K numbers to decide, many find what no other shop likes.
     """
 
     def __init__(self, width: int, members: int, shops: int = 0, tastes: int = TASTES) -> None:

@@ -60,14 +60,17 @@ class Rules:
             hint = "0 ignores the reward model."
             raise InputError("prior", expected="impressions from 0", got=f"{self.prior:g}", next_step=hint)
 
+    @property
+    def most(self) -> int:
+        """Arms, the control among them, that the guaranteed shares leave room for."""
+        return int((1 - self.control) / self.floor + 1e-9) + 1  # (1 - 0.4) / 0.2 falls short of 3 by rounding
+
     def least(self, arms: int) -> Floats:
         """f64[K]: guaranteed shares, the control's first. InputError when K arms would need more than there is."""
-        shares = np.array([self.control] + [self.floor] * (arms - 1))
-        if shares.sum() > 1 + 1e-12:
-            most = int((1 - self.control) / self.floor) + 1
+        if arms > self.most:
             hint = "Retire an arm, or start a campaign with a lower floor."
-            raise InputError("arms", expected=f"at most {most} with these floors", got=str(arms), next_step=hint)
-        return shares
+            raise InputError("arms", expected=f"at most {self.most} with these floors", got=str(arms), next_step=hint)
+        return np.array([self.control] + [self.floor] * (arms - 1))
 
 
 def probabilities(rules: Rules, a: ArrayLike, b: ArrayLike) -> Floats:

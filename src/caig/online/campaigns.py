@@ -105,10 +105,16 @@ def start(engine: Engine, campaign: Campaign, arm_ids: Sequence[str], now: int) 
 
 
 def add_arms(engine: Engine, campaign: Campaign, creative_ids: Sequence[str], now: int) -> Allocation:
-    """Launch more creatives in a campaign; InputError when there are more than its floors allow."""
-    known = arm_rows(engine, campaign.id)
-    fresh = [id for id in dict.fromkeys(creative_ids) if id not in {arm for arm, _ in known}]
-    campaign.rules.least(sum(not retired for _, retired in known) + len(fresh))
+    """Launch more creatives in a campaign; those that run stay as they are.
+
+    InputError for one that was retired, or when there are more than its floors allow.
+    """
+    known = dict(arm_rows(engine, campaign.id))
+    if gone := next((id for id in creative_ids if known.get(id)), None):
+        hint = "What was retired stays so: repaint it with another seed, and launch that."
+        raise InputError("arm", expected="one that was not retired", got=f"'{gone}'", next_step=hint)
+    fresh = [id for id in dict.fromkeys(creative_ids) if id not in known]
+    campaign.rules.least(sum(not retired for retired in known.values()) + len(fresh))
     with engine.begin() as connection:
         rows = [_arm(campaign.id, k, arm) for k, arm in enumerate(fresh, len(known))]
         if rows:

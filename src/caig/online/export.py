@@ -20,7 +20,7 @@ FORMULA = r"^[=+\-@\t\r]"  # what makes a spreadsheet run a cell
 
 def policy_of(database: str, campaign_id: str) -> dict[str, Any]:
     """A campaign's newest shares, see `Allocation.as_policy`. InputError where there is no such campaign."""
-    engine = open_database(database)
+    engine = open_database(database, create=False)
     known = {campaign.id: campaign for campaign in read_campaigns(engine)}
     allocation = latest(engine, known[campaign_id]) if campaign_id in known else None
     if allocation is None:
@@ -37,7 +37,7 @@ def write_clicks(database: str, out: Path, since: str = "", until: str = "") -> 
     if out.suffix not in (".parquet", ".csv"):
         raise InputError("out", expected="a .parquet or .csv file", got=str(out), next_step="Rename it.")
     first, end = _moment("since", since), _moment("until", until)
-    log = Ledger(open_database(database)).export(first or 0, end)
+    log = Ledger(open_database(database, create=False)).export(first or 0, end)
     buffer = io.BytesIO()
     if out.suffix == ".csv":
         neutral(log).write_csv(buffer)

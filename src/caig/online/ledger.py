@@ -179,12 +179,12 @@ class Writer:
 
 
 def _settle(batch: Sequence[tuple[Event, Future[Status]]], record: Callable[[Sequence[Event]], list[Status]]) -> None:
+    waiting = [k for k, (_, future) in enumerate(batch) if future.set_running_or_notify_cancel()]  # the rest gave up
     try:
         found = record([event for event, _ in batch])
     except Exception as error:  # whoever waits gets it; the writer goes on with the next batch
-        for _, future in batch:
-            future.set_exception(error)
+        for k in waiting:
+            batch[k][1].set_exception(error)
         return
-    for (_, future), status in zip(batch, found, strict=True):
-        if not future.cancelled():
-            future.set_result(status)
+    for k in waiting:
+        batch[k][1].set_result(found[k])

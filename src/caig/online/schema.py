@@ -164,8 +164,9 @@ models = _table(
 )
 
 
-def open_database(url: str) -> Engine:
-    """An engine for `url` (sqlite:///FILE or postgresql://…), its database brought up to date.
+def open_database(url: str, *, create: bool = True) -> Engine:
+    """An engine for `url` (sqlite:///FILE or postgresql://…), its database brought up to date; with `create` a file
+    that is not there is made.
 
     Raises:
         InputError: the URL is of another kind, or the database can't be reached.
@@ -178,6 +179,8 @@ def open_database(url: str) -> Engine:
     try:
         engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         if engine.dialect.name == "sqlite":
+            if not (create or Path(engine.url.database or "").is_file()):
+                raise _unreachable(url, "no such file")
             event.listen(engine, "connect", _durable)
         upgrade(engine)
     except (OperationalError, ArgumentError, NoSuchModuleError) as error:

@@ -27,7 +27,7 @@ from caig.data.catalog import RejectedRow, folder_name
 from caig.errors import CaigError, InputError
 from caig.evaluation.gallery import count, ctr_name, percent, percent_range
 from caig.pipeline import ROLLS, check_count, check_direction, check_rolls, lay_out, read_cutout
-from caig.recipes.generate_report import MANIFEST, Report, check_out, thumbnail, write_report
+from caig.recipes.generate_report import MANIFEST, Report, check_free, check_out, thumbnail, write_report
 from caig.types import Creative, Direction, LayerFormat, Pixels, Placement, Product, RankedAd, Size
 
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
@@ -119,6 +119,7 @@ def run(
     *,
     rejected: Sequence[RejectedRow] = (),
     strict: bool = False,
+    overwrite: bool = True,
     progress: Callable[[str], None] = say,
 ) -> Report:
     """Make `config.n` ads of each product; one that fails is reported and leaves the others alone.
@@ -127,10 +128,14 @@ def run(
     written for that product.
 
     Raises:
-        InputError: `config.out` is no folder, or holds a page or manifest that caig did not write.
+        InputError: `config.out` is no folder, or holds a page or manifest that caig did not write; or, without
+            `overwrite`, a product's folder holds ads that other settings made.
     """
     check_out(config.out)
     keys = [job_key(config, pipeline, product) for product in products]
+    if not overwrite:
+        for product, key in zip(products, keys, strict=True):
+            check_free(_folder(config, product), key)
     kept = [finished(config, product, key) for product, key in zip(products, keys, strict=True)]
     for row in rejected:
         progress(f"row {row.row} {row.id}: failed: {row.reason}")
@@ -167,6 +172,7 @@ def finished(config: Config, product: Product, key: str) -> list[Line] | None:
     try:
         lines = read_json_lines(_folder(config, product) / MANIFEST)
         whole = all(content_hash((config.out / line["file"]).read_bytes()) == line["file_hash"] for line in lines)
+        whole &= all((config.out / line["layers"]).is_file() for line in lines if line["layers"])
         return list(lines) if whole and [line["job"] for line in lines] == [key] * config.n else None
     except (OSError, ValueError, KeyError):
         return None

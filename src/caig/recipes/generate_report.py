@@ -47,6 +47,13 @@ def check_out(out: Path) -> None:
             raise _unusable(out, "an empty folder or one of an earlier run", f"one with a {name} of something else")
 
 
+def check_free(folder: Path, job: str) -> None:
+    """Raise InputError when the manifest in `folder`, a product's, is of another job than `job`."""
+    path = folder / MANIFEST
+    if path.is_file() and job.encode() not in path.read_bytes():
+        raise _unusable(folder, "no such folder, or one of the same settings", "ads of another job")
+
+
 def write_report(
     out: Path,
     lines: Sequence[Mapping[str, Any]],

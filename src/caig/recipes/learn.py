@@ -183,6 +183,7 @@ def _run(config: Config, background: BackgroundModel | None) -> Report:
         "log": asdict(taken),
         "before": turn.before,
         "trained": {"reward": trained, "prompt": prompt},
+        "left_out": cycle.left_out(),
         "guards": guards,
         "gate": gate,
         "chosen_by": judge if gate["proved"] else None,
@@ -226,16 +227,19 @@ def _settings(config: Config, taken: Any) -> dict[str, Any]:
 
 def _report(manifest: Mapping[str, Any]) -> Report:
     log, gate, fresh = manifest["log"], manifest["gate"], manifest["fresh"]
+    failed = [one["failed"] for one in fresh if "failed" in one]
     made = sum(len(one["creatives"]) for one in fresh)
     verdict = "passed" if gate["passed"] else "stays out"
     estimates = tuple(Estimate(**one) for one in gate["estimates"])
     lines = [
         f"cycle {manifest['cycle']}: {log['impressions']} impressions, {log['clicks']} clicks from {log['first']} on",
         f"the new reward model {verdict}: {gate['reason']}",
+        *(f"{one['count']} {one['what']} left out: {one['reason']}" for one in manifest["left_out"]),
         *map(str, estimates),
         *(str(Estimate(**one)) for one in manifest["guards"]["estimates"]),
         *([] if gate["proved"] else ["no reward model has proved itself on these clicks: no fresh ads join"]),
         *filter(None, [manifest["trained"]["prompt"].get("remark")]),
         f"{made} fresh ads, {sum(len(one['retired']) for one in fresh)} retired",
+        *([f"{len(failed)} products got none, the first: {failed[0]}"] if failed else []),
     ]
     return Report(cycle=manifest["cycle"], lines=lines, gate=estimates, passed=gate["passed"])

@@ -14,12 +14,12 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from caig.artifacts import content_hash, published_folder, record_hash, to_json, write_atomic
-from caig.data.catalog import read_catalog
-from caig.data.clicks import read_clicks
+from caig.artifacts import content_hash, published_folder, read_json_lines, record_hash, to_json, write_atomic
+from caig.data.catalog import folder_name, read_catalog
+from caig.data.clicks import CreativeClicks, read_clicks
 from caig.data.scanning import day_of, table_files
-from caig.errors import CatalogError, InputError
-from caig.types import Estimate
+from caig.errors import CaigError, CatalogError, InputError
+from caig.types import Estimate, Product
 
 if TYPE_CHECKING:
     from caig.recipes.learn import Config
@@ -51,6 +51,16 @@ class Cycle:
         return self.out / "cycles" / self.name
 
     @property
+    def products(self) -> Path:
+        """A ledger's products as the cycle knows them, beside copies of their photos."""
+        return self.out / f"products-{self.name}.jsonl"
+
+    @property
+    def rejected(self) -> Path:
+        """What of the clicks so far training had to leave out, a line for each reason."""
+        return self.folder / "reward" / "rejected.jsonl"
+
+    @property
     def clicks(self) -> Path:
         """Its own rows; those of all cycles so far are in the folder above."""
         return self.out / "clicks" / self.name
@@ -65,10 +75,18 @@ class Cycle:
         newest = sorted(path for path in self.clicks.parent.iterdir() if path.name <= self.name and path.name.isdigit())
         return [window for cycle in newest[-count:] for window in windows(cycle)]
 
+    def left_out(self) -> list[dict[str, Any]]:
+        """Why, of what, and how many of the clicks so far training had to leave out."""
+        return [{name: one[name] for name in ("reason", "what", "count")} for one in read_json_lines(self.rejected)]
+
     def discard(self) -> None:
-        """Forget what was taken: the next run takes it anew."""
+        """Forget what was taken: the next run takes it anew. The list of what was left out stays: errors name it."""
+        told = self.rejected.read_bytes() if self.rejected.is_file() else None
         shutil.rmtree(self.clicks, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.products.unlink(missing_ok=True)
+        if told is not None:
+            write_atomic(self.rejected, told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,10 +193,19 @@ class FolderSource:
 
     def launch(self, studio: Studio, store: Store) -> list[dict[str, Any]]:
         """Write fresh ads of every product that the cycle's rows show, for an ad server of one's own."""
-        cycle, config = studio.turn.cycle, self.config
-        named = {c.product_id for window in windows(cycle.clicks) for c in read_clicks(window).creatives}
-        shown = [product for product in read_catalog(self.catalog).products if product.id in named]
-        return [store.once(f"fresh/{one.id}", studio.write, one, (config.side, config.side)) for one in shown]
+        logs = [read_clicks(window, images=[self.pictures]) for window in windows(studio.turn.cycle.clicks)]
+        shown: dict[str, list[CreativeClicks]] = {}
+        for creative in (creative for log in logs for creative in log.creatives):
+            shown.setdefault(creative.product_id, []).append(creative)
+        found = [product for product in read_catalog(self.catalog).products if product.id in shown]
+        return [store.once(f"fresh/{folder_name(p.id)}", self._launch, studio, p, shown[p.id]) for p in found]
+
+    def _launch(self, studio: Studio, product: Product, shown: Sequence[CreativeClicks]) -> dict[str, Any]:
+        """Fresh ads of one product; where it can't have any, `failed` says why, and the others have theirs."""
+        try:
+            return studio.write(product, (self.config.side, self.config.side), shown)
+        except CaigError as error:
+            return {"campaign": None, "creatives": [], "retired": [], "failed": f"product '{product.id}': {error}"}
 
 
 def open_source(config: Config) -> Source:

@@ -10,6 +10,7 @@ import polars as pl
 from sqlalchemy import select
 
 from caig.artifacts import content_hash, published_folder, write_atomic, write_json_lines
+from caig.errors import InputError
 from caig.imaging.reading import read_photo
 from caig.online import campaigns, learned
 from caig.online.allocation import best_chances, posterior
@@ -31,7 +32,11 @@ class LedgerSource:
     """A service's ledger. Impressions whose time for clicks is over are taken; suspected bots never."""
 
     def __init__(self, config: Config) -> None:
-        self.config, self.engine, self.files = config, open_database(config.database), Files(config.folder)
+        self.config, self.engine = config, open_database(config.database, create=False)
+        if not (config.folder / "files").is_dir():
+            expected, hint = "the service's folder, with its pictures in files", "Name the folder of caig serve."
+            raise InputError("--folder", expected=expected, got=str(config.folder), next_step=hint)
+        self.files = Files(config.folder)
         self.campaigns = campaigns.read_campaigns(self.engine)
         self.pictures = self.files.folder
 
@@ -57,12 +62,11 @@ class LedgerSource:
 
     def products(self, cycle: Cycle) -> Path:
         """A catalogue of the ledger's products beside copies of their photos and masks, in the run folder."""
-        path = self.config.out / f"products-{cycle.name}.jsonl"
-        if not path.is_file():  # a cycle that was cut goes on with the products that it knew
+        if not cycle.products.is_file():  # a cycle that was cut goes on with the products that it knew
             with self.engine.connect() as connection:
                 rows = connection.execute(select(products).order_by(products.c.id)).mappings().all()
-            write_json_lines(path, [self._row(row) for row in rows])
-        return path
+            write_json_lines(cycle.products, [self._row(row) for row in rows])
+        return cycle.products
 
     def _row(self, row: Mapping[str, Any]) -> dict[str, str]:
         named = {"image": row["photo"], "mask": row["mask"] or ""}
@@ -114,28 +118,30 @@ class LedgerSource:
         """Give every running campaign its fresh ads."""
         running = self.running()
         had = store.once("arms", lambda: {one.id: dict(campaigns.arm_rows(self.engine, one.id)) for one in running})
-        return [store.once(f"fresh/{one.id}", self._launch, studio, one, had[one.id]) for one in running]
+        return [store.once(f"fresh/{one.id}", self._launch, studio, store, one, had[one.id]) for one in running]
 
-    def _launch(self, studio: Studio, campaign: Campaign, had: Mapping[str, bool]) -> Record:
-        """Fresh ads for one campaign, none of the arms that it `had` (id -> retired); its weakest make room. Doing it
-        again changes nothing."""
-        known = dict(campaigns.arm_rows(self.engine, campaign.id))
-        control = self.creatives(list(known)[:1]).popitem()[1]
+    def _launch(self, studio: Studio, store: Store, campaign: Campaign, had: Mapping[str, bool]) -> Record:
+        """Fresh ads for one campaign, none of the arms that it `had` (id -> retired): the weakest make room, and
+        as many join as find some. Doing it again changes nothing."""
+        control = self.creatives(list(had)[:1]).popitem()[1]
         painter = Painter(engine=self.engine, files=self.files, pipeline=studio.pipeline, parent=0)
         product, size = painter.product(campaign.product_id), (control["width"], control["height"])
         live = [arm for arm, retired in had.items() if not retired][1:]  # the photo is none of them
         running = [read_photo(self.files.path(row["file"])).image for row in self.creatives(live).values()]
-        ads = studio.best(product, size, lambda picture: creative_id(product, picture) in had, running)
+        best = studio.best(product, size, lambda picture: creative_id(product, picture) in had, running)
+        ads = {creative_id(product, ad.creative.image): ad for ad in best}
+        most = min(self.config.arms, campaign.rules.most - 1)
+        count = len(live) + len(ads) - most
+        gone = store.once(f"retired/{campaign.id}", weakest, self, campaign, count, studio.turn.taken.until)
+        known = dict(campaigns.arm_rows(self.engine, campaign.id))
+        if going := [id for id in gone if not known[id]]:
+            campaigns.retire(self.engine, campaign, going, shelf.now())
+        stay = [id for id, retired in known.items() if not (retired or id in gone or id in ads)][1:]
+        joined = dict(list(ads.items())[: max(0, most - len(stay))])  # those that can't go may leave less room
         request = {"width": size[0], "height": size[1], "description": None, "parent": None}
-        ids = painter.keep(product, request, [ad.creative for ad in ads]) if ads else []
-        new = [id for id in ids if id not in known]
-        live = sum(not retired for retired in known.values()) - 1
-        gone = weakest(self, campaign, live + len(new) - self.config.arms, ids, studio.turn.taken.until)
-        if gone:
-            campaigns.retire(self.engine, campaign, gone, shelf.now())
-        if new:
-            campaigns.add_arms(self.engine, campaign, new, shelf.now())
-        rows = [told(ad) | {"id": id} for ad, id in zip(ads, ids, strict=True)]
+        if new := [ad.creative for id, ad in joined.items() if id not in known]:
+            campaigns.add_arms(self.engine, campaign, painter.keep(product, request, new), shelf.now())
+        rows = [told(ad) | {"id": id} for id, ad in joined.items()]
         return {"campaign": campaign.id, "creatives": rows, "retired": gone}
 
     def running(self) -> list[Campaign]:
@@ -154,14 +160,14 @@ def tallied(source: LedgerSource, campaign: Campaign, until: int) -> Tally:
     return campaigns.tally(source.engine, campaign, until - 1 + campaign.click_window)
 
 
-def weakest(source: LedgerSource, campaign: Campaign, count: int, new: Sequence[str], until: int) -> list[str]:
+def weakest(source: LedgerSource, campaign: Campaign, count: int, until: int) -> list[str]:
     """The `count` running ads that, by their own clicks before `until` (ms), have the least chance to be the best;
-    never the original, a locked one or a `new` one, and one ad always stays. Later clicks are the next cycle's."""
+    never the original or a locked one, and one ad always stays. Later clicks are the next cycle's."""
     live = [arm for arm, retired in campaigns.arm_rows(source.engine, campaign.id) if not retired]
     counts = tallied(source, campaign, until)
     columns = [counts.arms.index(arm) for arm in live]
     shown, clicked = counts.shown.sum(0)[columns], counts.total["click"].sum(0)[columns]
     chance = dict(zip(live, best_chances(*posterior(clicked, shown)).tolist(), strict=True))
     locked = {id for id, row in source.creatives(live).items() if row["locked"]}
-    free = sorted((arm for arm in live[1:] if arm not in locked and arm not in new), key=lambda arm: chance[arm])
+    free = sorted((arm for arm in live[1:] if arm not in locked), key=lambda arm: chance[arm])
     return free[: max(0, min(count, len(live) - 2))]

@@ -13,19 +13,20 @@ import numpy as np
 
 from caig.artifacts import write_atomic
 from caig.data.catalog import folder_name, read_catalog
-from caig.errors import CheckpointError, InputError
+from caig.data.clicks import CreativeClicks
+from caig.errors import CaigError, CheckpointError, InputError
 from caig.evaluation.metrics import agreement, mean
 from caig.imaging.writing import encode
 from caig.models.hub import fingerprint, load_model, resolve
 from caig.models.protocols import BackgroundModel
 from caig.online.decisions import ERROR
-from caig.pipeline import AdPipeline
+from caig.pipeline import AdPipeline, read_cutout
 from caig.recipes import pcpo, reward
 from caig.recipes.learn import Config
 from caig.recipes.learn_data import Cycle, Source, Taken
 from caig.recipes.pcpo_steps import Shelf
 from caig.recipes.reward.report import Judged, judge
-from caig.recipes.reward.samples import read_log
+from caig.recipes.reward.samples import read_log, read_pictures
 from caig.seeding import seed_for
 from caig.types import Estimate, Pixels, Product, RankedAd, Size
 
@@ -192,6 +193,8 @@ def tune(turn: Turn, judge_name: str) -> Record:
     """Teach the prompt model what the reward model that has just passed likes: its adapter goes on, round by round."""
     config, name = turn.config, turn.before["prompt"]
     catalog = read_catalog(turn.catalog)
+    products = [product for product in catalog.products if can_be_cut_out(product)]
+    unusable = len(catalog.rejected) + len(catalog.products) - len(products)
     training = pcpo.Config(
         catalog=turn.catalog,
         out=turn.cycle.folder / "pcpo",
@@ -204,13 +207,22 @@ def tune(turn: Turn, judge_name: str) -> Record:
         threads=config.threads,
     )
     try:
-        Shelf.of(training, catalog.products)
+        Shelf.of(training, products)
     except InputError as error:
-        return {"name": name, "remark": f"the prompt model was not tuned: {error}"}
+        return {"name": name, "remark": f"the prompt model was not tuned: {error}", "unusable_rows": unusable}
     judge = turn.load("reward", judge_name)
-    folder = pcpo.optimise(training, catalog.products, pcpo.Models(background=turn.background, reward=judge))
+    folder = pcpo.optimise(training, products, pcpo.Models(background=turn.background, reward=judge))
     made = {"name": turn.own(folder), "fingerprint": fingerprint(folder), "parent": fingerprint_of(turn, name)}
-    return made | {"judge": judge.fingerprint, "unusable_rows": len(catalog.rejected)}
+    return made | {"judge": judge.fingerprint, "unusable_rows": unusable}
+
+
+def can_be_cut_out(product: Product) -> bool:
+    """Whether the product's photo can be read and cut out: one that can't would end the whole run."""
+    try:
+        read_cutout(product)
+    except CaigError:
+        return False
+    return True
 
 
 def fingerprint_of(turn: Turn, name: str) -> str | None:
@@ -251,10 +263,13 @@ class Studio:
         bar = max((score.utility for score in scores), default=-math.inf)
         return [ad for ad in kept if ad.score.utility > bar + ROUNDING][: config.fresh]
 
-    def write(self, product: Product, size: Size) -> Record:
-        """Fresh ads as files below the cycle's folder."""
+    def write(self, product: Product, size: Size, shown: Sequence[CreativeClicks]) -> Record:
+        """Fresh ads as files below the cycle's folder, ranked above all that the cycle's log has `shown`."""
         folder = self.turn.cycle.folder / "fresh" / folder_name(product.id)
-        ads = self.best(product, size, lambda picture: False)  # an ad server of one's own knows which it has
+        judge: Any = self.pipeline.reward_model
+        running: dict[str, Pixels] = {}
+        read_pictures(shown, [self.turn.source.pictures], judge.calibration.image_side, running)
+        ads = self.best(product, size, lambda picture: False, list(running.values()))
         for ad in ads:
             write_atomic(folder / f"{ad.creative.id}.png", encode(ad.creative.image))
         return {"campaign": None, "creatives": [told(ad) for ad in ads], "retired": []}

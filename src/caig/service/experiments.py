@@ -100,10 +100,21 @@ async def stop(campaign_id: PathId, state: Here) -> None:
 async def launch(campaign_id: PathId, body: ArmsIn, state: Here) -> PolicyOut:
     """Launch further creatives; they start with the shares of arms that nothing is known of."""
     campaign = state.allocation(campaign_id).campaign
-    arms = await asyncio.to_thread(_arms, state, campaign.product_id, body.creatives)
-    fresh = await asyncio.to_thread(campaigns.add_arms, state.engine, campaign, arms, store.now())
+    await asyncio.to_thread(_check_further, state, campaign, body.creatives)
+    fresh = await asyncio.to_thread(campaigns.add_arms, state.engine, campaign, body.creatives, store.now())
     state.show(fresh)
     return PolicyOut(**fresh.as_policy())
+
+
+def _check_further(state: State, campaign: Campaign, wanted: list[str]) -> None:
+    """HTTPException 404 or 422 unless `wanted` are ads of the campaign's product, as large as its control."""
+    rows = {row["id"]: row for row in store.ranked(state.engine, campaign.product_id)}
+    control = rows[campaigns.arm_rows(state.engine, campaign.id)[0][0]]
+    size = f"{control['width']}x{control['height']}"
+    for id in wanted:
+        row = rows.get(id) or missing("creative of this product", id)
+        if (got := f"{row['width']}x{row['height']}") != size:
+            raise HTTPException(422, f"creatives: expected ads of {size}, the campaign's size, got '{id}' of {got}.")
 
 
 @router.delete("/{campaign_id}/arms/{creative_id}")

@@ -18,6 +18,7 @@ from caig.service.problems import problem
 
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 CHANGES = {"POST", "PUT", "PATCH", "DELETE"}
+UPLOAD = ("POST", "/v1/products")  # the only request that brings files
 JSON_BYTES = 64_000
 OVERHEAD = 20_000  # of a multipart body, beside its files
 POLICY = (
@@ -54,7 +55,7 @@ class Guard:
         if refused is not None:
             await problem(*refused)(scope, receive, with_headers)
             return
-        await self.app(scope, _limited(receive, self._most(headers)), with_headers)
+        await self.app(scope, _limited(receive, self._most(scope, headers)), with_headers)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str] | None:
         """Why the request goes no further."""
@@ -68,13 +69,15 @@ class Guard:
         length = headers.get(b"content-length", "0")
         if not length.isdigit():
             return 400, "content-length: expected a whole number."
-        if int(length) > self._most(headers):
-            return 413, f"body: expected at most {self._most(headers)} bytes, got {length}."
+        if int(length) > (most := self._most(scope, headers)):
+            return 413, f"body: expected at most {most} bytes, got {length}."
         return None
 
-    def _most(self, headers: dict[bytes, str]) -> int:
+    def _most(self, scope: Scope, headers: dict[bytes, str]) -> int:
+        """Bytes that the body may have: much only where photos are uploaded."""
         multipart = headers.get(b"content-type", "").lower().startswith("multipart/form-data")
-        return 2 * self.config.upload_bytes + OVERHEAD if multipart else JSON_BYTES
+        upload = multipart and (scope["method"], scope["path"]) == UPLOAD
+        return 2 * self.config.upload_bytes + OVERHEAD if upload else JSON_BYTES
 
 
 def _limited(receive: Receive, most: int) -> Receive:
@@ -114,7 +117,7 @@ class Rates:
         now = time.monotonic()
         left, at = self._left.pop(sender, (self.burst, now))
         left = min(self.burst, left + (now - at) * self.rate)
-        self._left[sender] = (max(0.0, left - 1), now)
+        self._left[sender] = (left - 1 if left >= 1 else left, now)  # who is refused keeps what it has earned
         if len(self._left) > 10_000:
             self._left.popitem(last=False)
         if left < 1:

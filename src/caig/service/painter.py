@@ -19,7 +19,7 @@ import numpy as np
 from sqlalchemy import Engine
 
 from caig.artifacts import content_hash, record_hash
-from caig.errors import CaigError
+from caig.errors import CaigError, InputError
 from caig.evaluation.qualities import Reason, explain
 from caig.imaging.reading import read_photo
 from caig.models.hub import load_model
@@ -44,6 +44,8 @@ class Painter:
     files: Files
     pipeline: AdPipeline
     parent: int
+    own: AdPipeline | None = None
+    """The pipeline it began with, where `pipeline` is another."""
 
     @property
     def wanted(self) -> bool:
@@ -62,16 +64,24 @@ class Painter:
             print(f"painter: job {job['id']}: {error!r}", file=sys.stderr, flush=True)
 
     def up_to_date(self) -> Painter:
-        """With the prompt and reward model that `caig learn` has put in use, where it has."""
-        used = {role: name_in_use(self.engine, role) for role in ("prompt", "reward")}
-        now = self.pipeline.models()
-        newer = {role: name for role, name in used.items() if name not in (None, now[role]["name"])}
-        fresh: Any = {f"{role}_model": load_model(str(name), role) for role, name in newer.items()}  # type: ignore[arg-type]
-        return replace(self, pipeline=replace(self.pipeline, **fresh)) if fresh else self
+        """With the prompt and reward model that `caig learn` has put in use, its own where none is."""
+        used = {f"{role}_model": self._in_use(role) for role in ("prompt", "reward")}
+        return replace(self, own=self.own or self.pipeline, pipeline=replace(self.pipeline, **used))
+
+    def _in_use(self, role: Any) -> Any:
+        """The model in use for `role`; the present one where that can't be loaded."""
+        name, present = name_in_use(self.engine, role), getattr(self.pipeline, f"{role}_model")
+        if name is None:
+            return getattr(self.own or self.pipeline, f"{role}_model")
+        try:
+            return present if name == present.name else load_model(name, role)
+        except CaigError as error:  # the next cycle may put another in use
+            print(f"painter: {present.name} stays: {error}", file=sys.stderr, flush=True)
+            return present
 
     def _paint(self, job: store.Row) -> None:
         product, request = self.product(job["product_id"]), job["request"]
-        cutout = read_cutout(product, self.pipeline.cutout)
+        cutout = self._cut_out(product)
         canvas = lay_out(cutout, (request["width"], request["height"]))
         made: list[Creative] = []
         self._tell(job, "describing")
@@ -84,6 +94,14 @@ class Painter:
                 raise SystemExit("painter: its server is gone")
         self._tell(job, "judging")
         self.keep(product, request, made)
+
+    def _cut_out(self, product: Product) -> Cutout:
+        """The product's cut-out; the merchant who reads the error has no files or command line here."""
+        try:
+            return read_cutout(product, self.pipeline.cutout)
+        except InputError as error:
+            hint = "Upload the product again with a mask, white on the product."
+            raise InputError("photo", expected=error.expected, got=error.got, next_step=hint) from None
 
     def _tell(self, job: store.Row, message: str) -> None:
         store.set_job(self.engine, job["id"], message=message)
@@ -125,13 +143,14 @@ class Painter:
     def _reasons(self, product: Product, made: Sequence[Pixels], ids: Sequence[str]) -> list[list[Reason]]:
         """Why each is judged so, among themselves and the product's best earlier ads of their size."""
         height, width = made[0].shape[:2]
-        earlier = [
-            read_photo(self.files.path(row["file"])).image
+        rows = [
+            row
             for row in store.ranked(self.engine, product.id)
             if row["kind"] != "original" and (row["width"], row["height"]) == (width, height) and row["id"] not in ids
         ]
+        earlier = [read_photo(self.files.path(row["file"])).image for row in rows[:COMPARED]]
         judge = partial(utilities, self.pipeline.reward_model, product)
-        return explain([*made, *earlier[:COMPARED]], judge, first=len(made))
+        return explain([*made, *earlier], judge, first=len(made))
 
     def _row(self, product: Product, image: Pixels, score: Score, **facts: Any) -> store.Row:
         from caig.imaging.writing import encode

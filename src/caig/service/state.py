@@ -108,10 +108,13 @@ class State:
         trust, measured = 0.0, -TRUST_SECONDS
         while True:
             await asyncio.sleep(self.config.refresh_seconds)
-            if time.monotonic() - measured >= TRUST_SECONDS:
-                trust, measured = await asyncio.to_thread(campaigns.reward_skill, self.engine), time.monotonic()
-            for allocation in list(self.live.values()):
-                await self.refresh(allocation.campaign, trust)
+            try:
+                if time.monotonic() - measured >= TRUST_SECONDS:
+                    trust, measured = await asyncio.to_thread(campaigns.reward_skill, self.engine), time.monotonic()
+                for allocation in list(self.live.values()):
+                    await self.refresh(allocation.campaign, trust)
+            except Exception as error:  # the database may answer again next time
+                print(f"service: shares stay as they are: {error!r}", file=sys.stderr, flush=True)
 
     async def refresh(self, campaign: Campaign, trust: float) -> None:
         """Make the campaign's next allocation and show it from now on; `trust` in the reward model, 0 to 1."""

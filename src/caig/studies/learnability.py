@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from caig.evaluation.metrics import agreement, bootstrap, mean
+from caig.evaluation.metrics import agreement, bootstrap, mean, way
 from caig.seeding import seed_for
 from caig.shop.shoppers import SHARED, TASTE, Ad, World
 from caig.shop.simulate import simulate, uniform
@@ -128,11 +128,6 @@ def runs_of(owner: NDArray[np.str_]) -> tuple[Ints, Ints]:
     """(first row, number of rows), i64[products] each, of every product; `owner` is sorted."""
     starts = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
     return starts, np.diff(np.append(starts, len(owner)))
-
-
-def way(right: Floats, most: Floats) -> float:
-    """(accuracy - 1/2) / (ceiling - 1/2)."""
-    return float((right.mean() - 0.5) / (most.mean() - 0.5))
 
 
 def variance_table(world: World, ads: Sequence[Ad], fold: Ints) -> list[Estimate]:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caig.evaluation.metrics import agreement, bootstrap, kendall_tau, mean
+from caig.evaluation.metrics import agreement, bootstrap, kendall_tau, mean, way
 from caig.evaluation.ranking import ndcg
-from caig.studies.learnability import way
+from caig.studies.reward_systems import ABLATIONS, NEW_NOUNS, REFERENCES
 from caig.studies.rewards import (
-    ABLATIONS,
     Config,
     Shelf,
     has_held_out_noun,
@@ -51,10 +50,12 @@ def tables(config: Config, shelves: Sequence[Shelf]) -> list[Estimate | str]:
     if {"ours", "published"} <= found.keys():
         lines.append(difference("ours less published", found["ours"], found["published"]))
     lines += [
-        difference(f"{name} less ours", found[name], found["ours"])
-        for name in ABLATIONS
-        if name in found and "ours" in found and name not in ("ours", "published", "ours, 1,000 impressions")
+        difference(f"{name} less {reference}", found[name], found[reference])
+        for name, reference in REFERENCES.items()
+        if name in found and reference in found
     ]
+    if {"ours", NEW_NOUNS} <= found.keys():
+        lines += on_new_nouns(found[NEW_NOUNS], found["ours"])
     if "ours" in found:
         lines += buckets(found["ours"])
     missing = [f"not run: {system}" for system, own in judged.items() if own is None]
@@ -126,8 +127,22 @@ def buckets(own: Judged) -> list[Estimate]:
     lines = []
     for name, choose in kept.items():
         here = choose(own)
-        owner = [product for product, inside in zip(own.owner, here, strict=True) if inside]
-        if owner:
-            lines.append(mean(f"ours, {name}: pair accuracy", own.right[here], owner))
-            lines.append(mean(f"ours, {name}: ceiling", own.most[here], owner))
+        lines += within(f"ours, {name}: pair accuracy", own, own.right, here)
+        lines += within(f"ours, {name}: ceiling", own, own.most, here)
     return lines
+
+
+def on_new_nouns(own: Judged, ours: Judged) -> list[Estimate]:
+    """Heads that the log taught nothing of some nouns (`own`) beside ours, both on the pairs of those nouns."""
+    here = ours.new_noun
+    return [
+        *within(f"{NEW_NOUNS}, on those nouns: pair accuracy", own, own.right, here),
+        *within("ours, on the same pairs: pair accuracy", ours, ours.right, here),
+        *within(f"{NEW_NOUNS} less ours, on those nouns: pair accuracy", own, own.right - ours.right, here),
+    ]
+
+
+def within(name: str, own: Judged, values: Floats, here: NDArray[np.bool_]) -> list[Estimate]:
+    """The mean of `values` over the pairs that bool[P] marks, where there are any."""
+    owner = [product for product, inside in zip(own.owner, here, strict=True) if inside]
+    return [mean(name, values[here], owner)] if owner else []

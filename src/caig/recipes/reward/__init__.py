@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from caig.recipes.reward.samples import ProductClicks
 
 VALIDATION_BATCHES = 8
+WARMUP = 40  # steps
+# What changes no weight: one run may go on under another of these.
+FREE = {"out", "truth", "device", "threads", "workers", "checkpointing", "checkpoint_every"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +79,8 @@ class Config:
     tower_batch: int = 32
     """Pictures of such a step."""
     shops: Path | None = None
-    """Folder with a click log of each of other shops, whose pictures lie in `data` too: after the tower, a fresh
-    siamese backbone learns from them what shoppers look at."""
+    """Folder with a click log of each of two or more other shops, whose pictures lie in `data` too: after the tower, a
+    fresh siamese backbone learns from them what shoppers look at."""
     shop_steps: int = 3000
     shop_products: int = 6
     """Products of such a step, eight pictures each."""
@@ -94,13 +97,16 @@ class Config:
     """Of the backbone. Larger ones learn the training pictures by heart (docs/LOG.md)."""
     head_lr: float = 1e-3
     """Of the heads, which are new."""
-    warmup: int = 40
-    """Steps of linear warm-up; a cosine down to 0 follows."""
+    warmup: int | None = None
+    """Steps of linear warm-up of each leg; a cosine down to 0 follows. None: 40, a tenth of a leg of less than 400."""
     weight_decay: float = 0.05
     pair_weight: float = 1.0
     """lambda 1: weight of the pairs' cross-entropy."""
     point_weight: float = 20.0
     """lambda 2: weight of the CTR regression. Siamese, its unit is nats a click, which are small."""
+    prior_weight: float = 20.0
+    """Weight of how unlike other shops' tastes the heads are, where those are known, in nats a click too: as large as
+    `point_weight`, the two are minus the log posterior."""
     attribute_dropout: float = 0.2
     """Share of a product's attributes left out of its words; 1: none are told."""
     patch_dropout: float = 0.0
@@ -122,6 +128,17 @@ class Config:
             hint = "Leave out --shops, or train a fresh siamese model."
             got = f"{self.backbone}, {self.form}"
             raise InputError("shops", expected="a fresh backbone, siamese", got=got, next_step=hint)
+        legs = {"steps": self.steps}
+        if self.backbone == "fresh":
+            legs |= {"tower_steps": self.tower_steps, "shop_steps": self.shop_steps if self.shops else 0}
+        for name, steps in legs.items():
+            if 0 < steps <= self.warmup_of(steps):
+                hint = "Lower it, or no step reaches the rate."
+                raise InputError("warmup", expected=f"fewer than {name}, {steps}", got=str(self.warmup), next_step=hint)
+
+    def warmup_of(self, steps: int) -> int:
+        """Steps of warm-up of a leg of `steps`."""
+        return min(WARMUP, steps // 10) if self.warmup is None else self.warmup
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -144,8 +161,8 @@ def run(config: Config) -> Path:
     import torch
 
     from caig.recipes.processes import add_gradients, check_shareable, join_processes
-    from caig.recipes.reward.report import export
-    from caig.recipes.reward.samples import draw_batch, read_samples
+    from caig.recipes.reward.report import export, read_truth
+    from caig.recipes.reward.samples import draw_batch, read_samples, tell
     from caig.recipes.reward.steps import Eyes, freeze, losses, trainable
     from caig.recipes.sharding import Shards, clip_gradients, save_whole, shards_of
     from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint
@@ -154,7 +171,11 @@ def run(config: Config) -> Path:
     accelerator = join_processes(config.device, shards=True)
     network, processor, side = build(config)
     samples = read_samples(config, side)
+    truth = read_truth(config.truth, samples)
+    if accelerator.is_main_process:
+        tell(samples)
     freeze(network, config)
+    keep_to(config, accelerator)
     log, path = Log(config.out / "log.jsonl", silent=not accelerator.is_main_process), config.out / "checkpoint.pt"
     start, seconds, started = 0, 0.0, time.monotonic()
     if state := load_checkpoint(path):
@@ -174,12 +195,12 @@ def run(config: Config) -> Path:
         network.train()
         batch = draw_batch(samples.train, config, seed_for(config.seed, "step", step))
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * cosine_with_warmup(step, config.steps, config.warmup)
+            group["lr"] = group["initial_lr"] * cosine_with_warmup(step, config.steps, config.warmup_of(config.steps))
         pairs, points = losses(network, eyes, batch, config)
-        if accelerator.is_main_process:  # gradients of all processes are summed
-            points = points + network.surprise() / samples.clicks
+        # The gradients of all processes are summed, so that one has the prior.
+        prior = network.surprise() / samples.clicks if accelerator.is_main_process else 0.0
         optimizer.zero_grad(set_to_none=True)
-        (config.pair_weight * pairs + config.point_weight * points).backward()
+        (config.pair_weight * pairs + config.point_weight * points + config.prior_weight * prior).backward()
         add_gradients(learning, accelerator)
         clip_gradients(learning)
         optimizer.step()
@@ -192,15 +213,25 @@ def run(config: Config) -> Path:
 
     shards.join()
     if accelerator.is_main_process:
-        export(config, network, processor, samples, seconds=seconds + time.monotonic() - started)
+        export(config, network, processor, samples, truth, seconds=seconds + time.monotonic() - started)
     accelerator.wait_for_everyone()
     return config.out / "model"
+
+
+def keep_to(config: Config, accelerator: Any) -> None:
+    """Hold `config.out` to these settings before anything in it is gone on from; InputError where it has others."""
+    from caig.recipes.store import settle
+
+    told = {name: str(value) if isinstance(value, tuple) else value for name, value in vars(config).items()}
+    kept = {name: value for name, value in told.items() if name not in FREE}  # tuples as text: JSON knows no infinity
+    settle(config.out / "settings.json", kept, write=accelerator.is_main_process)
 
 
 def build(config: Config) -> tuple[Any, Any, int]:
     """The network before its first click, its processor, and the side of the square that its vision tower sees.
 
-    Weights and tokenizer depend on the config and its data alone. Raises CheckpointError for an unknown backbone.
+    Weights and tokenizer depend on the config and its data alone. Raises CheckpointError for an unknown backbone,
+    InputError for too few shops or a folder that holds a leg under other settings.
     """
     import torch
 
@@ -209,7 +240,7 @@ def build(config: Config) -> tuple[Any, Any, int]:
     from caig.models.reward_model import RewardNetwork, keep_tastes, width_of
     from caig.recipes.processes import join_processes
     from caig.recipes.reward.samples import SIZE, tokenizer_texts
-    from caig.recipes.reward.shops import train_on_shops
+    from caig.recipes.reward.shops import logs_of, train_on_shops
     from caig.recipes.reward.tower import read_views, train_tower
     from caig.recipes.sharding import read_to
 
@@ -217,6 +248,7 @@ def build(config: Config) -> tuple[Any, Any, int]:
     device = str(accelerator.device) if config.backbone == "fresh" else read_to(accelerator)[0]
     if config.heads == "kept":
         return _going_on(config, device)
+    logs = logs_of(config.shops) if config.shops else []
     if config.backbone == "fresh":
         backbone, processor = build_backbone(tokenizer_texts(config), seed=seed_for(config.seed, "weights"), size=SIZE)
     else:
@@ -229,8 +261,8 @@ def build(config: Config) -> tuple[Any, Any, int]:
     network, side = network.float().to(device), side_of(backbone)
     if config.backbone == "fresh":
         train_tower(config, network, processor, side)
-        if config.shops:
-            train_on_shops(config, network, processor, side)
+        if logs:
+            train_on_shops(config, logs, network, processor, side)
         read_views.cache_clear()
     return network, processor, side
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from caig.artifacts import published_folder, record_hash, to_json
 from caig.data.comparisons import agreement_if_known
 from caig.errors import CatalogError, CheckpointError
-from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean
+from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean, way
 from caig.evaluation.ranking import ndcg, risk_coverage
 from caig.models.reward_model import Calibration, RewardModel, RewardNetwork, category_key, save_reward
 from caig.preference.losses import pairwise_cross_entropy
 from caig.recipes.reward import Config
-from caig.recipes.reward.samples import ProductClicks, Samples, read_log
+from caig.recipes.reward.samples import ProductClicks, Samples, read_log, tell
 from caig.types import Estimate, Score
 
 TEMPERATURES = np.geomspace(0.05, 20, 241)
@@ -58,8 +58,16 @@ class Judged:
         return margin.std(1) / np.maximum(np.abs(margin.mean(1)), 1e-9)
 
 
-def export(config: Config, network: RewardNetwork, processor: Any, samples: Samples, *, seconds: float) -> Path:
-    """Calibrate, write `out`/model with its training.json, and return the folder.
+def export(
+    config: Config,
+    network: RewardNetwork,
+    processor: Any,
+    samples: Samples,
+    truth: Mapping[str, float] | None,
+    *,
+    seconds: float,
+) -> Path:
+    """Calibrate, write `out`/model with its training.json, and return the folder. `truth`: of `read_truth`.
 
     CheckpointError when the fp16 copy ranks otherwise than the trained weights.
     """
@@ -81,7 +89,7 @@ def export(config: Config, network: RewardNetwork, processor: Any, samples: Samp
             "seconds": round(seconds),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             "fp16": parity,
-            "metrics": measure(judge(exported, samples.test), read_truth(config.truth)) if samples.test else [],
+            "metrics": measure(judge(exported, samples.compared), truth),
         }
         (partial / "training.json").write_text(to_json(report, indent=2) + "\n", encoding="utf-8")
     print(*report["metrics"], sep="\n")
@@ -91,15 +99,20 @@ def export(config: Config, network: RewardNetwork, processor: Any, samples: Samp
 def evaluate(
     model: Any, data: Path, clicks: Path, *, catalog: Path | None = None, truth: Path | None = None
 ) -> list[Estimate]:
-    """Metrics of any reward model on the log's held-out products; CatalogError when none has two usable pictures."""
+    """Metrics of any reward model on the log's held-out products; says on stderr what of the log was left out.
+
+    CatalogError when no held-out product has two usable pictures, or the true CTR of one is not known.
+    """
     calibration = getattr(model, "calibration", None)
     samples = read_log(data, [clicks], catalog, calibration.image_side if calibration else LARGEST_SIDE)
-    if not any(product.comparable for product in samples.test):
+    if not samples.compared:
         found = "\n".join(map(str, samples.rejected))
         hint = "A seventh of the products is held out, by a hash of their ids: collect more."
         wanted = "a held-out product with two pictures"
         raise CatalogError(str(clicks), expected=wanted, got=found or "none", next_step=hint)
-    return measure(judge(model, samples.test), read_truth(truth))
+    known = read_truth(truth, samples)
+    tell(samples)
+    return measure(judge(model, samples.compared), known)
 
 
 def bare_name(value: Any) -> Any:
@@ -221,8 +234,10 @@ def check_parity(trained: RewardModel, exported: RewardModel, products: Sequence
 
 
 def measure(judged: Sequence[Judged], truth: Mapping[str, float] | None) -> list[Estimate]:
-    """Metrics with 95 % intervals clustered by product; against the true CTRs too where they are known."""
-    judged = [j for j in judged if j.clicks.comparable]
+    """Metrics of comparable products with 95 % intervals clustered by product; against the true CTRs too where they are
+    known. None without a product, and none that these labels leave undefined."""
+    if not judged:
+        return []
     pairs = [(j, *np.triu_indices(len(j.scores), 1)) for j in judged]
     owner = [j.clicks.product.id for j, a, _ in pairs for _ in a]
     gap = np.concatenate([j.utility[a] - j.utility[b] for j, a, b in pairs])
@@ -238,6 +253,7 @@ def measure(judged: Sequence[Judged], truth: Mapping[str, float] | None) -> list
         bootstrap("calibration error against soft labels", calibration_error, owner, chance, label),
         bootstrap("error rate of the surest half of the pairs", surest_half, owner, doubt, right),
     ]
+    metrics = [estimate for estimate in metrics if not math.isnan(estimate.value)]
     return metrics if truth is None else metrics + measure_truth(judged, truth, owner, gap, observed)
 
 
@@ -267,17 +283,22 @@ def measure_truth(
     ]
 
 
-def way(right: Floats, most: Floats) -> float:
-    """(accuracy - 1/2) / (ceiling - 1/2)."""
-    return float((right.mean() - 0.5) / (most.mean() - 0.5))
-
-
-def read_truth(path: Path | None) -> dict[str, float] | None:
-    """True CTRs by creative id."""
+def read_truth(path: Path | None, samples: Samples) -> dict[str, float] | None:
+    """True CTRs by creative id, above 0 to 1; CatalogError unless there is one of every picture that is judged."""
     if path is None:
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["creative_id"]: float(row["ctr"]) for row in csv.DictReader(file)}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            found = {row["creative_id"]: float(row["ctr"]) for row in csv.DictReader(file)}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        expected, got = "a table with columns creative_id and ctr, a number", f"{type(error).__name__}: {error}"
+        raise CatalogError(str(path), expected=expected, got=got, next_step="Write it again.") from error
+    wanted = [c.creative_id for product in samples.compared for c in product.creatives]
+    if wrong := [name for name in wanted if not 0 < found.get(name, 0) <= 1]:
+        got = f"{len(wrong)} without, the first of them '{wrong[0]}'"
+        hint = "Name the truth that belongs to the log, or leave out --truth."
+        raise CatalogError(str(path), expected="a CTR above 0 of every test picture", got=got, next_step=hint)
+    return found
 
 
 def describe(samples: Samples) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -21,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from caig.artifacts import write_json_lines
-from caig.data.clicks import EXAMPLES, CreativeClicks, Rejection, read_clicks
+from caig.data.clicks import EXAMPLES, ClickLog, CreativeClicks, Rejection, read_clicks
 from caig.data.comparisons import Pairs, compare, effective_counts, split
 from caig.data.images import find_image, read_in_threads
 from caig.data.scanning import table_files
@@ -77,11 +78,11 @@ class ProductClicks:
     def pairs(self, config: Config) -> list[tuple[int, int]]:
         """The pairs that `config` lets training see; with hard labels, ties say nothing and are left out."""
         clicks, impressions = self.counts
-        rate, (least, most) = clicks / np.maximum(impressions, 1e-9), config.ratio
+        crossed, (least, most) = np.outer(clicks, impressions), config.ratio
         pairs = []
         for a, b in combinations(range(len(self.creatives)), 2):
-            low, high = sorted((rate[a], rate[b]))
-            inside = least * low <= high and (most == np.inf or high <= most * low)
+            low, high = sorted((crossed[a, b], crossed[b, a]))  # exact, where quotients of rates may miss a bound
+            inside = least <= (high / low if low else np.inf if high else 1.0) <= most
             shown = min(self.creatives[k].counts.impressions for k in (a, b)) > config.more_than
             if inside and shown and not (config.labels == "hard" and low == high):
                 pairs.append((a, b))
@@ -90,12 +91,18 @@ class ProductClicks:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """The log by split, and the rows that could not be used."""
+    """The log by split, the rows that could not be used, and remarks on the whole."""
 
     train: list[ProductClicks]
     validation: list[ProductClicks]
     test: list[ProductClicks]
     rejected: tuple[Rejection, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> list[ProductClicks]:
+        """Test products with a pair to judge."""
+        return [product for product in self.test if product.comparable]
 
     @cached_property
     def clicks(self) -> float:
@@ -157,27 +164,33 @@ def read_log(data: Path, parts: Sequence[Path], catalog: Path | None, side: int)
     clicks to tell.
     """
     products, pictures = read_titles(data, catalog), dict[str, Pixels]()
-    shown: list[CreativeClicks] = []
-    rejected: list[Rejection] = []
-    for number, part in enumerate(parts):
-        kept, faults = read_part(part, data, products, side, pictures)
-        shown += [replace(c, product_id=f"{number:06d}{WITHIN}{c.product_id}") for c in kept]
-        rejected += faults
+    logs = [read_part(part, data, products, side, pictures) for part in parts]
+    shown = [
+        replace(c, product_id=f"{number:06d}{WITHIN}{c.product_id}")
+        for number, log in enumerate(logs)
+        for c in log.creatives
+    ]
     read = product_clicks(compare(shown), products, pictures) if shown else []
     split_up = {part: [p for p in read if split(p.product.id) == part] for part in ("train", "validation", "test")}
-    return Samples(**split_up, rejected=tuple(rejected))
+    remarks = dict.fromkeys(remark for log in logs for remark in log.remarks)
+    return Samples(**split_up, rejected=tuple(r for log in logs for r in log.rejected), remarks=tuple(remarks))
 
 
-def read_part(
-    part: Path, data: Path, products: Mapping[str, Product], side: int, into: dict[str, Pixels]
-) -> tuple[list[CreativeClicks], list[Rejection]]:
-    """The creatives of one log whose product is known and whose picture, put letterboxed `into`, can be read; what else
-    it holds."""
+def tell(samples: Samples) -> None:
+    """Say on stderr what of the log is left out, and what is doubtful in it."""
+    for line in (*samples.rejected, *samples.remarks):
+        print(line, file=sys.stderr, flush=True)
+
+
+def read_part(part: Path, data: Path, products: Mapping[str, Product], side: int, into: dict[str, Pixels]) -> ClickLog:
+    """One log, left with the creatives whose product is known and whose picture, put letterboxed `into` by the name
+    that the log has for it, can be read."""
     log, folders = read_clicks(part, images=[data]), [data, part if part.is_dir() else part.parent]
-    unreadable = read_pictures([c for c in log.creatives if c.creative_id not in into], folders, side, into)
+    unreadable = read_pictures(log.creatives, folders, side, into)
     unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in log.creatives if c.product_id not in products]
-    kept = [c for c in log.creatives if c.creative_id in into and c.product_id in products]
-    return kept, [*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown)]
+    kept = tuple(c for c in log.creatives if c.image in into and c.product_id in products)
+    rejected = (*log.rejected, *_reject(NO_PICTURE, unreadable), *_reject(NO_PRODUCT, unknown))
+    return replace(log, creatives=kept, rejected=rejected)
 
 
 def windows_of(clicks: Path) -> list[Path]:
@@ -203,19 +216,20 @@ def product_of(record: Mapping[str, Any]) -> Product:
 def read_pictures(
     creatives: Sequence[CreativeClicks], folders: Sequence[Path], side: int, into: dict[str, Pixels]
 ) -> list[str]:
-    """Put letterboxed pictures u8[S, S, 3] by creative id `into`; creatives whose picture cannot be read, with the
-    fault."""
+    """Put letterboxed pictures u8[S, S, 3] by their names `into`, but for those that are there; creatives whose picture
+    cannot be read, with the fault."""
 
-    def read(creative: CreativeClicks) -> Pixels | ImageError:
+    def read(name: str) -> Pixels | ImageError:
         try:
-            return letterbox(_read_picture(creative.image, folders, archives), side)
+            return letterbox(_read_picture(name, folders, archives), side)
         except ImageError as error:
             return error
 
+    names = [name for name in dict.fromkeys(c.image for c in creatives) if name not in into]
     with closing(Archives()) as archives:
-        found = dict(zip((c.creative_id for c in creatives), read_in_threads(read, creatives), strict=True))
+        found = dict(zip(names, read_in_threads(read, names), strict=True))
     into |= {name: picture for name, picture in found.items() if not isinstance(picture, ImageError)}
-    return [f"creative '{name}', {error}" for name, error in found.items() if isinstance(error, ImageError)]
+    return [f"creative '{c.creative_id}', {found[c.image]}" for c in creatives if c.image not in into]
 
 
 class Archives:
@@ -315,7 +329,7 @@ def _choose(product: ProductClicks, pairs: Sequence[tuple[int, int]], count: int
 def product_clicks(
     pairs: Pairs, products: Mapping[str, Product], pictures: Mapping[str, Pixels]
 ) -> list[ProductClicks]:
-    """The creatives of `pairs` by product and window, with the labels of its pairs."""
+    """The creatives of `pairs` by product and window, with their `pictures` (by name) and the labels of its pairs."""
     members = [np.flatnonzero(pairs.product == product) for product in range(pairs.product.max() + 1)]
     position = np.empty(len(pairs.creatives), np.int64)
     better = [np.full((len(own), len(own)), 0.5) for own in members]
@@ -328,7 +342,7 @@ def product_clicks(
         ProductClicks(
             product=products[_bare(pairs.creatives[own[0]]).product_id],
             creatives=tuple(_bare(pairs.creatives[i]) for i in own),
-            pictures=tuple(pictures[pairs.creatives[i].creative_id] for i in own),
+            pictures=tuple(pictures[pairs.creatives[i].image] for i in own),
             better=square,
         )
         for own, square in zip(members, better, strict=True)

@@ -25,11 +25,12 @@ from caig.artifacts import write_json_lines
 from caig.data.clicks import Rejection
 from caig.data.comparisons import split
 from caig.data.scanning import table_files
-from caig.errors import CatalogError
+from caig.errors import CatalogError, InputError
 from caig.models.mllm import encode
 from caig.models.reward_model import RewardNetwork, Utility, category_key, width_of
 from caig.preference.losses import click_share_error
 from caig.recipes.processes import copy_first, join_processes
+from caig.recipes.reward import keep_to
 from caig.recipes.reward.samples import perhaps_mirrored, read_part, read_titles, words
 from caig.recipes.reward.tower import Seen, describing, description_losses, read_views, see_views, weighed
 from caig.recipes.training import Log, cosine_with_warmup, drawn_ahead, load_checkpoint, mean_loss, save_checkpoint
@@ -93,15 +94,24 @@ class Lesson(nn.Module):
         return whole, loss, named
 
 
-def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side: int) -> None:
-    """Train backbone and tastes for `config.shop_steps` on the logs of `config.shops`; goes on where it was cut.
+def logs_of(shops: Path) -> list[Path]:
+    """A log a shop, in order of their names; InputError below two: one says nothing of how shops differ, and a new
+    shop's heads could not move."""
+    logs = sorted(table_files(shops))
+    if len(logs) < 2:
+        hint = "Name a folder with more, or leave out --shops."
+        raise InputError(str(shops), expected="click logs of two shops or more", got=str(len(logs)), next_step=hint)
+    return logs
+
+
+def train_on_shops(config: Config, logs: Sequence[Path], network: RewardNetwork, processor: Any, side: int) -> None:
+    """Train backbone and tastes for `config.shop_steps` on other shops' `logs`; goes on where it was cut.
 
     Of several processes each trains the whole, as with the tower. CatalogError when the logs cannot be used.
     """
-    assert config.shops is not None
     accelerator, path = join_processes(config.device, shards=True), config.out / "shops.pt"
     log = Log(config.out / "shops.jsonl", silent=not accelerator.is_main_process)
-    logs = sorted(table_files(config.shops))
+    keep_to(config, accelerator)
     lesson = Lesson(config, network, len(logs))
     learning = lesson.learning()
     optimizer = torch.optim.AdamW(learning, lr=LR, weight_decay=config.weight_decay)
@@ -122,7 +132,7 @@ def train_on_shops(config: Config, network: RewardNetwork, processor: Any, side:
     for step, (shown, seen) in zip(left, drawn_ahead(draw, left, config.workers), strict=True):
         lesson.train()
         for group in optimizer.param_groups:
-            group["lr"] = LR * cosine_with_warmup(step, config.shop_steps, config.warmup)
+            group["lr"] = LR * cosine_with_warmup(step, config.shop_steps, config.warmup_of(config.shop_steps))
         whole, loss, named = lesson.losses(parts["train"], shown, seen)
         optimizer.zero_grad(set_to_none=True)
         whole.backward()
@@ -192,9 +202,10 @@ def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, S
     titles, pictures, found = read_titles(config.data, config.catalog), dict[str, Pixels](), []
     rejected: list[Rejection] = []
     for path in logs:
-        kept, faults = read_part(path, config.data, titles, side, pictures)
-        found.append({(c.product_id, c.creative_id): c.counts for c in kept})
-        rejected += faults
+        log = read_part(path, config.data, titles, side, pictures)
+        # With the picture's name, since shops may give one id to unlike pictures.
+        found.append({(c.product_id, c.creative_id, c.image): c.counts for c in log.creatives})
+        rejected += log.rejected
     write_json_lines(config.out / "shops-rejected.jsonl", rejected)
     keys = sorted({key for shop in found for key in shop})
     counts = np.zeros((2, len(keys), len(logs)), np.float32)
@@ -203,7 +214,7 @@ def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, S
         rows = [row for row, _ in own]
         counts[:, rows, k] = np.array([(one.clicks, one.impressions) for _, one in own]).T
     kinds = {name: k for k, name in enumerate(categories_of(titles))}
-    category = np.array([kinds[category_key(titles[product].category)] for product, _ in keys])
+    category = np.array([kinds[category_key(titles[product].category)] for product, *_ in keys])
     shelves = {part: _shelf(keys, counts, category, titles, pictures, part) for part in ("train", "validation")}
     if not shelves["train"].rows:
         hint = "Name logs whose pictures lie in --data."
@@ -212,15 +223,17 @@ def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, S
     return shelves
 
 
-def _shelf(keys: Sequence[tuple[str, str]], counts: Any, category: Any, titles: Any, pictures: Any, part: str) -> Shelf:
-    kept = [row for row, (product, _) in enumerate(keys) if split(product) == part]
+def _shelf(
+    keys: Sequence[tuple[str, str, str]], counts: Any, category: Any, titles: Any, pictures: Any, part: str
+) -> Shelf:
+    kept = [row for row, (product, *_) in enumerate(keys) if split(product) == part]
     owners = [keys[row][0] for row in kept]
     groups: dict[str, list[int]] = {}
     for row, owner in enumerate(owners):
         groups.setdefault(owner, []).append(row)
     return Shelf(
         products=[titles[owner] for owner in owners],
-        pictures=[pictures[keys[row][1]] for row in kept],
+        pictures=[pictures[keys[row][2]] for row in kept],
         clicks=torch.from_numpy(counts[0, kept]),
         impressions=torch.from_numpy(counts[1, kept]),
         category=torch.from_numpy(category[kept]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,7 @@ def blanked(features: PictureFeatures, dropout: float, draw: torch.Generator) ->
     if not dropout:
         return features
     left = (torch.rand(len(features.tokens), 1, generator=draw) >= dropout).to(features.tokens)
-    return PictureFeatures(tokens=features.tokens * left, deep=tuple(layer * left for layer in features.deep))
+    return replace(features, tokens=features.tokens * left, deep=tuple(layer * left for layer in features.deep))
 
 
 def losses(network: RewardNetwork, eyes: Eyes, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ from caig.models.mllm import PictureFeatures, encode, with_features
 from caig.models.mllm.reading import core
 from caig.models.reward_model import RewardNetwork, letterbox, width_of
 from caig.recipes.processes import copy_first, join_processes
+from caig.recipes.reward import keep_to
 from caig.recipes.reward.samples import product_of
 from caig.recipes.training import (
     Log,
@@ -86,6 +87,7 @@ def train_tower(config: Config, network: RewardNetwork, processor: Any, side: in
     """
     accelerator, path = join_processes(config.device, shards=True), config.out / "tower.pt"
     log = Log(config.out / "tower.jsonl", silent=not accelerator.is_main_process)
+    keep_to(config, accelerator)
     learning = learner(config, network)
     optimizer = torch.optim.AdamW(learning.parameters(), lr=LR, weight_decay=config.weight_decay)
     start = 0
@@ -101,7 +103,7 @@ def train_tower(config: Config, network: RewardNetwork, processor: Any, side: in
     for step, seen in zip(left, drawn_ahead(draw, left, config.workers), strict=True):
         learning.train()
         for group in optimizer.param_groups:
-            group["lr"] = LR * cosine_with_warmup(step, config.tower_steps, config.warmup)
+            group["lr"] = LR * cosine_with_warmup(step, config.tower_steps, config.warmup_of(config.tower_steps))
         losses = description_losses(learning, network, seen)
         optimizer.zero_grad(set_to_none=True)
         weighed(losses).backward()

@@ -1,0 +1,70 @@
+"""What the reward recipe's report makes of scores and counts, by hand: calibration, doubt, and what ties leave out."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caig.recipes.reward import Config, report
+from tests.recipes.reward_toys import judged
+
+
+def test_ties_alone_leave_the_way_out():
+    names = [estimate.name for estimate in report.measure([judged([0.0, 1.0], [10, 10])], None)]
+    assert "pair accuracy" in names and "way from chance to the ceiling" not in names
+    assert "way from chance to the ceiling" in [e.name for e in report.measure([judged([0.0, 1.0], [9, 90])], None)]
+
+
+def test_doubt_is_the_members_spread_over_their_mean():
+    products = judged([0.0, 2.0], [10, 20])
+    scores = [replace(s, members=m) for s, m in zip(products.scores, ((0.0, 0.0), (1.0, 3.0)), strict=True)]
+    unsure = replace(products, scores=scores).doubt(np.array([1]), np.array([0]))
+    assert unsure.tolist() == [0.5], "margins 1 and 3: deviation 1 over a mean of 2"
+    assert products.doubt(np.array([1]), np.array([0])).tolist() == [-2.0], "no ensemble: minus the margin"
+
+
+def test_slope_and_offset_by_hand():
+    # Log CTR rises by log 2 from picture to picture, utility by 2: slope log(2) / 2. The first has the base rate.
+    products = [judged([0.0, 2.0, 4.0], [10_000, 20_000, 40_000])]
+    slope = report.fit_slope([products[0].utility], products)
+    assert slope == pytest.approx(math.log(2) / 2, rel=1e-3)
+    offset, spread = report.fit_offset([products[0].utility], products, [math.log(0.005)], slope)
+    assert offset == pytest.approx(math.log(2), abs=1e-3)
+    assert spread == report.LEAST_SPREAD  # the fit leaves less than click noise
+
+
+def test_intervals_hold_95_percent_of_true_ctrs():
+    """Log CTR spreads by 0.3 around slope x utility, beside the noise of some 100 clicks."""
+    rng = np.random.default_rng(0)
+    utility = rng.normal(size=(200, 20))
+    ctr = 0.02 * np.exp(0.2 + 0.5 * utility + rng.normal(0, 0.3, utility.shape))
+    products = [judged(list(u), rng.binomial(4000, c).tolist(), shown=4000) for u, c in zip(utility, ctr, strict=True)]
+    offset, spread = report.fit_offset(list(utility), products, [math.log(0.02)] * len(products), 0.5)
+    print(f"required: offset 0.2, spread 0.3; measured {offset:.3f}, {spread:.3f}")
+    assert offset == pytest.approx(0.2, abs=0.05) and spread == pytest.approx(0.3, abs=0.03)
+    rates = {"base_rates": {"mug": 0.02}, "temperature": 1, "slope": 0.5, "offset": offset, "spread": spread}
+    model = replace(report.uncalibrated(Config(data=Path(), clicks=Path(), out=Path()), 32), **rates)
+    both = zip(utility.ravel(), ctr.ravel(), strict=True)
+    inside = np.mean([low <= true <= high for u, true in both for _, low, high in [model.ctr(u, "mug")]])
+    print(f"required: 0.95 of the true CTRs in their interval; measured {inside:.3f}")
+    assert inside == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_model_that_ranks_backwards_still_gets_a_rising_ctr():
+    products = [judged([1.0, 0.0], [10, 1000])]
+    assert report.fit_slope([products[0].utility], products) == report.LEAST_SLOPE
+
+
+def test_temperature_makes_confidence_right():
+    # 3 of 4 pairs that differ by 4 logits are truly so ordered: calibrated when 4 / T = log 3.
+    pairs = [judged([4.0, 0.0], clicks) for clicks in ([900, 1], [900, 1], [900, 1], [1, 900])]
+    assert report.fit_temperature(pairs) == pytest.approx(4 / math.log(3), rel=0.03)
+
+
+def test_base_rates_by_hand():
+    products = [judged([0, 0], [10, 30]).clicks, judged([0], [100], "wine").clicks, judged([0], [0], "book").clicks]
+    rates, overall = report.base_rates(products)
+    assert rates == {"mug": pytest.approx(40 / 2e6), "wine": pytest.approx(100 / 1e6)}
+    assert overall == pytest.approx(140 / 4e6)
