@@ -14,10 +14,10 @@ chosen on a validation world. Measured on products that no training saw, in worl
 
 A run of 144 products x 8 candidates x 6 rounds takes 23 minutes on a core, measuring it 2, headroom 8 in the first
 world. The default grid of 1 validation world and 3 others, 3 learning rates and 4 trained rows is 24 runs of 6,912
-pictures and at most 2,688 watched ones: 10 core hours. The reward model is no network: a conditional logit on the shop's own picture statistics and
-categories, learned from the clicks of one log of rendered scenes per world; the guard is another, from the other half
-of the training products. So the rows say what the optimiser makes of a good judge; the embedded reward model is a worse
-one.
+pictures and at most 2,688 watched ones: 10 core hours. The reward model is no network: a conditional logit on the
+shop's own picture statistics and categories, learned from the clicks of one log of rendered scenes per world; the guard
+is another, from the other half of the training products. So the rows say what the optimiser makes of a good judge; the
+embedded reward model is a worse one.
 """
 
 from __future__ import annotations
