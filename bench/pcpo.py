@@ -58,7 +58,7 @@ def ours(name: str, args: Namespace, device: str, dtype: str) -> Run:
         for epoch in range(args.epochs):
             for group in groups:
                 optimizer.zero_grad()
-                group_loss(policy, group, 1 + epoch % (len(group.views) - 1), seed=epoch)[0].backward()
+                group_loss(policy, group, epoch, seed=epoch)[0].backward()
                 optimizer.step()
         return pairs_in(args)
 

@@ -19,6 +19,7 @@ from caig.data.everyday import suitable_settings
 from caig.errors import InputError
 from caig.evaluation.match import Described, distinct_2, setting_entropy
 from caig.imaging.compositing import compose
+from caig.models.adapters import reference
 from caig.models.protocols import RewardModel
 from caig.pipeline import as_seen, lay_out, read_cutout
 from caig.recipes.pcpo_update import prompt_seed
@@ -172,7 +173,7 @@ def watched_base(store: Store, policy: Policy, studio: Studio, products: Sequenc
     a fresh one that is `first`; else guards would let go of a little more in every run that goes on from the last."""
     if not policy.goes_on:
         return first
-    with policy.reference():
+    with reference(policy.model):
         return watch(store, 0, policy, studio, products, name="reference")
 
 

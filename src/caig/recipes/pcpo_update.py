@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,10 +92,6 @@ class Policy:
         board = SummaryWriter(str(config.out / "tensorboard")) if main else None
         shards = Shards(model.eval(), accelerator)
         return cls(config, model, processor, accelerator, log, board, shards, goes_on)
-
-    def reference(self) -> AbstractContextManager[None]:
-        """Within the block the adapter is off."""
-        return reference(self.model)
 
     @property
     def writer(self) -> PromptModel:
@@ -216,7 +211,7 @@ def update(policy: Policy, round: Round) -> None:
         for settings in optimizer.param_groups:
             settings["lr"] = config.lr * cosine_with_warmup(step, steps, config.warmup)
         seed = seed_for(config.seed, "dropout", r, step) + processes.process_index
-        loss, pairs = group_loss(policy, group, 1 + epoch % (len(group.views) - 1), seed)
+        loss, pairs = group_loss(policy, group, epoch, seed)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         add_gradients(weights, processes)
@@ -304,9 +299,10 @@ def pairs_of(group: Group, clean: Tensor, corrupted: Tensor, view: int, ties: bo
     return pairs, (-gap).sigmoid()
 
 
-def group_loss(policy: Policy, group: Group, view: int, seed: int) -> tuple[Tensor, Pairs]:
-    """The objective on a batch's pairs, with its `view`-th negative; dropout comes from `seed`."""
-    config = policy.config
+def group_loss(policy: Policy, group: Group, epoch: int, seed: int) -> tuple[Tensor, Pairs]:
+    """The objective on a batch's pairs in the round's pass `epoch`, which decides its negative; dropout comes from
+    `seed`."""
+    config, view = policy.config, 1 + epoch % (len(group.views) - 1)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         policy.model.train()
