@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from caig.evaluation.metrics import calibration_curve
+from caig.evaluation.metrics import calibration_curve, calibration_gaps
 from caig.evaluation.ranking import ndcg, risk_coverage
 
 
@@ -24,3 +24,13 @@ def test_calibration_curve_by_hand():
     # confidences 0.95, 0.9 (right, wrong) and 0.55 (seen from the other side, right)
     curve = calibration_curve([0.95, 0.1, 0.45], [1, 1, 0])
     assert curve == [(pytest.approx(0.55), 1.0, 1), (pytest.approx(0.925), 0.5, 2)]
+
+
+def test_calibration_gaps_by_hand():
+    found = calibration_gaps("x", [0.95, 0.1, 0.45], [1, 1, 0], ["a", "b", "b"])
+    about = "x: share right less predicted, where {} is predicted"
+    assert [(e.name, e.value, e.n) for e in found] == [
+        (about.format("0.5 to 0.6"), pytest.approx(1 - 0.55), 1),
+        (about.format("0.9 to 1"), pytest.approx(0.5 - 0.925), 2),
+    ]
+    assert (found[1].low, found[1].high) == pytest.approx((-0.9, 0.05)), "product b alone, product a alone"

@@ -17,6 +17,16 @@ def test_ties_alone_leave_the_way_out():
     assert "way from chance to the ceiling" in [e.name for e in report.measure([judged([0.0, 1.0], [9, 90])], None)]
 
 
+def test_the_curves_are_among_the_metrics():
+    found = {e.name: e.value for e in report.measure([judged([0.0, 2.0, 1.0], [9, 90, 900])], None)}
+    risks = [found[f"error rate of {whom}"] for whom in report.SUREST]
+    assert risks == [0, 0, 0, 0, pytest.approx(1 / 3)], "the pair with the least margin of the sure ones is wrong"
+    about = "calibration against soft labels: share right less predicted, where {} is predicted"
+    sure, less_sure = 1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-1))
+    assert found[about.format("0.8 to 0.9")] == pytest.approx(1 - sure, abs=1e-3)
+    assert found[about.format("0.7 to 0.8")] == pytest.approx(0.5 - less_sure, abs=1e-3), "one right, one wrong"
+
+
 def test_doubt_is_the_members_spread_over_their_mean():
     products = judged([0.0, 2.0], [10, 20])
     scores = [replace(s, members=m) for s, m in zip(products.scores, ((0.0, 0.0), (1.0, 3.0)), strict=True)]

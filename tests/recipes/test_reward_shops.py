@@ -17,6 +17,8 @@ from caig.recipes import reward
 from caig.recipes.reward import Config, samples, shops
 from tests.recipes.reward_toys import TINY, toy, weights, write_log
 
+SPREADS = ("spread_linear", "spread_pairwise")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -152,9 +154,26 @@ def test_a_leg_goes_on_under_its_own_settings_only(data: Path, tmp_path: Path):
         reward.build(config(data, tmp_path, shop_products=2))
 
 
-def test_shops_teach_fresh_siamese_models_only(data: Path, tmp_path: Path):
-    for fields in ({"backbone": "embedded"}, {"form": "joint"}):
-        with pytest.raises(InputError, match="shops: expected a fresh backbone, siamese, got"):
+def test_a_reward_model_goes_on_from_what_it_knows(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    reward.run(config(data, tmp_path / "taught"))
+    start = {"backbone": str(tmp_path / "taught" / "model"), "tower_steps": 5}  # of no use: it can see
+    before = reward.build(config(data, tmp_path, shops=None, **start))[0].state_dict()
+    monkeypatch.setattr(shops, "GOING_ON_LR", 0.0)
+    stayed = reward.build(config(data, tmp_path / "still", **start))[0].state_dict()
+    apart = {name for name in before if not torch.equal(before[name], stayed[name])}
+    assert apart == {f"heads.utility.{name}" for name in ("shops_linear", "shops_pairwise", *SPREADS)}
+    usual = "heads.utility.shops_linear"
+    assert torch.allclose(stayed[usual][0], before[usual][0]) and not stayed[usual][1:].any(), "all like what is usual"
+    monkeypatch.undo()
+    monkeypatch.setattr(samples, "SIZE", TINY)
+    moved = reward.build(config(data, tmp_path / "moved", **start))[0].state_dict()
+    assert not torch.equal(moved["heads.utility.tastes.weight"], before["heads.utility.tastes.weight"])
+    assert moved[usual][1:].any()
+
+
+def test_shops_teach_siamese_models_with_new_heads_only(data: Path, tmp_path: Path):
+    for fields in ({"backbone": "embedded", "heads": "kept"}, {"form": "joint"}):
+        with pytest.raises(InputError, match="shops: expected siamese with new heads, got"):
             config(data, tmp_path, **fields)
 
 

@@ -78,6 +78,19 @@ def test_the_shared_attraction_gives_every_category_much_the_same_best_look(seed
     assert 0.6 < agreement < 0.9
 
 
+def test_a_stronger_attraction_leaves_less_to_taste() -> None:
+    """Correlation of CTRs between categories, by attraction; everything else of the world stays."""
+
+    def agreement(shared: float) -> float:
+        ctr = [World(3, shared=shared).ctr(ads(category)) for category in CATEGORIES]
+        return np.corrcoef(np.log(ctr))[np.triu_indices(14, 1)].mean()
+
+    found = [agreement(shared) for shared in (0.0, 0.35, 0.7)]
+    print(f"correlation of log CTR between categories at attraction 0, 0.35, 0.7: {np.round(found, 2)}")
+    assert found[0] < found[1] - 0.2 and found[1] < found[2] - 0.02
+    assert np.allclose(World(3, shared=0.7).attraction, 2 * World(3).attraction)
+
+
 def test_groups_have_their_own_tastes_around_the_category_s() -> None:
     found = World(0).group_ctr(ads("wine"))
     correlation = np.corrcoef(np.log(found).T)[np.triu_indices(len(GROUPS), 1)]

@@ -10,8 +10,8 @@ from caig.errors import InputError
 from caig.shop.shoppers import World
 from caig.shop.statistics import look
 from caig.studies.learnability import features
-from caig.studies.preference import ROWS, Config, average, check_size, in_blocks, run, summary, training
-from caig.studies.preference_parts import Bank, LookJudge, canvas_of, mask_of, write_photos
+from caig.studies.preference import ROWS, Config, above, average, check_size, in_blocks, run, summary, training
+from caig.studies.preference_parts import Bank, Gallery, LookJudge, canvas_of, mask_of, write_photos
 from caig.studies.shelf import read_ads
 from caig.types import Description, Estimate, Product
 from tests.recipes.pcpo_toys import write_prompt_model
@@ -100,6 +100,27 @@ def test_the_judge_is_linear_in_what_the_shop_sees(tmp_path: Path):
     assert score.utility == pytest.approx(judge._utility(look(image, mask_of(product)), product.category))
 
 
+def test_a_stronger_attraction_reaches_clicks_and_true_ctrs(tmp_path: Path):
+    liked = []
+    for attraction in (0.0, 0.7):
+        painter = "python:tests.recipes.pcpo_toys:Painter"
+        settings = Config(
+            scenes=SCENES, out=tmp_path, background_model=painter, attraction=attraction, impressions=9000
+        )
+        gallery = Gallery.open(settings)
+        assert gallery.world(1) == World(1, shared=attraction)
+        assert gallery.world(1) == World(1, shared=attraction)
+        liked.append(gallery.judge(1, 1).weights)  # the toy scenes' other half has no two pictures of a product
+    assert not np.allclose(*liked), "its shoppers clicked otherwise"
+
+
+def test_match_rates_above_others_by_hand():
+    matches = {"ours": np.array([[1.0, 0.5], [1.0, 1.0]]), "DPO only": np.array([[0.5, 0.5], [1.0, 0.5]])}
+    found = above({**matches, "pre-trained": np.array([[0.75, 0.75]])}, "DPO only")
+    assert (found.name, found.value, found.n) == ("ours less DPO only: match rate", 0.25, 4)
+    assert above({**matches, "pre-trained": np.array([[0.75, 0.75]])}, "pre-trained").value == 0.125
+
+
 def test_a_picture_is_painted_once(tmp_path: Path):
     class Counting:
         name, calls = "counting", 0
@@ -132,6 +153,8 @@ def test_the_study_runs_and_goes_on_where_it_was_cut(tmp_path: Path, monkeypatch
     rows = ("DPO only", "ours", "ours + best of 4", "best of 4")
     assert {f"{row}: {kind}" for row in rows for kind in kinds} | {
         "ours: match rate",
+        "ours less DPO only: match rate",
+        "ours less pre-trained: match rate",
         "ours: KL, nats a description",
     } <= (found.keys())
     record = (tmp_path / "out/table.json").read_text()

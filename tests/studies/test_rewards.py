@@ -217,6 +217,8 @@ def judged(right: list[float]) -> Judged:
         owner=["a", "a", "b", "b"],
         right=np.array(right),
         most=np.array([1.0, 1.0, 1.0, 0.0]),
+        chance=np.array([0.9, 0.6, 0.3, 0.2]),
+        order=np.array([1.0, 1.0, 0.0, 1.0]),
         ratio=np.array([1.05, 1.2, 1.2, 2.0]),
         new_noun=np.array([True, False, False, False]),
         painted=np.array([0, 0, 2, 2]),

@@ -77,11 +77,33 @@ def calibration_error(probability: ArrayLike, outcome: ArrayLike, bins: int = 10
 def calibration_curve(probability: ArrayLike, outcome: ArrayLike, bins: int = 5) -> list[tuple[float, float, int]]:
     """(mean confidence, mean accuracy, pairs) of each bin of confidence 0.5 to 1 that holds any; bins, confidence and
     accuracy as in `calibration_error`."""
-    p, y = np.asarray(probability, np.float64), np.asarray(outcome, np.float64)
-    confidence, accuracy = np.maximum(p, 1 - p), np.where(p >= 0.5, y, 1 - y)
-    bucket = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+    confidence, accuracy = _from_favourite(probability, outcome)
+    bucket = _bucket(confidence, bins)
     rows = [(confidence[bucket == k], accuracy[bucket == k]) for k in range(bins)]
     return [(float(c.mean()), float(a.mean()), len(c)) for c, a in rows if len(c)]
+
+
+def calibration_gaps(
+    name: str, probability: ArrayLike, outcome: ArrayLike, clusters: Sequence[str], bins: int = 5
+) -> list[Estimate]:
+    """`calibration_curve` with intervals: accuracy less confidence of each bin, 0 where a model is as sure as it may
+    be, below 0 where it is too sure."""
+    confidence, accuracy = _from_favourite(probability, outcome)
+    bucket, owner, found = _bucket(confidence, bins), np.asarray(clusters), []
+    for k in sorted(set(bucket.tolist())):
+        here, (low, high) = bucket == k, (0.5 + np.array([k, k + 1]) / (2 * bins))
+        about = f"{name}: share right less predicted, where {low:g} to {high:g} is predicted"
+        found.append(mean(about, (accuracy - confidence)[here], owner[here].tolist()))
+    return found
+
+
+def _from_favourite(probability: ArrayLike, outcome: ArrayLike) -> tuple[Floats, Floats]:
+    p, y = np.asarray(probability, np.float64), np.asarray(outcome, np.float64)
+    return np.maximum(p, 1 - p), np.where(p >= 0.5, y, 1 - y)
+
+
+def _bucket(confidence: Floats, bins: int) -> NDArray[np.int_]:
+    return np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
 
 
 def kendall_tau(first: ArrayLike, second: ArrayLike) -> float:

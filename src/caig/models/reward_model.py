@@ -135,6 +135,16 @@ class Utility(nn.Module):
         return sum(own.flatten(1).square().sum(1) for own in (self.mix, self.linear, self.pairwise)) / 2  # type: ignore[return-value]
 
     @torch.no_grad()
+    def of_shops(self, shops: int) -> Utility:
+        """A member for each of new `shops`, over the same tastes: all like what others usually do, until they learn."""
+        found = Utility(self.tastes.in_features, shops, tastes=self.tastes.out_features).to(self.linear.device)
+        found.tastes.load_state_dict(self.tastes.state_dict())
+        for name in ("linear", "pairwise"):
+            usual = getattr(self, f"shops_{name}")[0]
+            getattr(found, name).copy_(usual.expand_as(getattr(found, name)))
+        return found
+
+    @torch.no_grad()
     def taught(self, members: int) -> Utility:
         """A new shop's ensemble, which takes this one's members for the other shops and likes what they usually do."""
         shops = len(self.linear)

@@ -25,7 +25,7 @@ from caig.shop.statistics import NAMES, look
 from caig.types import Alpha, Pixels, Product
 
 GROUPS: Final = {"browsers": 0.5, "regulars": 0.3, "gift seekers": 0.2}  # their shares of the impressions
-SHARED: Final = 0.35  # |w|: log CTR per deviation of the look along the shared attraction
+SHARED: Final = 0.35  # |w|
 TASTE: Final = 0.18  # c |ideal| of a category
 GROUP_TASTE: Final = 0.10  # c |shift| of a group within a category
 CURVATURE: Final = 0.04  # c
@@ -55,6 +55,8 @@ class World:
     """One world of shoppers: the same seed, the same tastes."""
 
     seed: int
+    shared: float = SHARED
+    """|w|: log CTR per deviation of the look along the shared attraction; 0 or more."""
 
     def true_ctr(self, image: Pixels, mask: Alpha, product: Product) -> float:
         """CTR of u8[H, W, 3] with the product's mask f32[H, W], 0.005 to 0.10, over all shoppers."""
@@ -78,7 +80,7 @@ class World:
     @cached_property
     def attraction(self) -> Floats:
         """f64[K]: w, what every category's shoppers like."""
-        return SHARED * _direction(self.seed, "attraction")
+        return self.shared * _direction(self.seed, "attraction")
 
     def taste(self, category: str) -> Floats:
         """f64[G, K]: c times the ideal look of `category` for each group, beside the shared attraction."""

@@ -12,6 +12,9 @@ chosen on a validation world. Measured on products that no training saw, in worl
                true CTR on one painting seed and scored on another, so that luck does not count
     and match rate, entropy of settings within a category, distinct-2 of the single samples, KL per description
 
+How far DPO alone drifts from what suits a product depends on what all shoppers of a world like: a favourite setting
+that suits most products costs nothing (docs/LOG.md), and `attraction` is how much a favourite is worth.
+
 A run of 144 products x 8 candidates x 6 rounds takes 23 minutes on a core, measuring it 2, headroom 8 in the first
 world. The default grid of 1 validation world and 3 others, 3 learning rates and 4 trained rows is 24 runs of 6,912
 pictures and at most 2,688 watched ones: 10 core hours. The reward model is no network: a conditional logit on the
@@ -37,6 +40,7 @@ from caig.evaluation.match import distinct_2, setting_entropy
 from caig.evaluation.metrics import mean
 from caig.recipes.store import settle
 from caig.seeding import seed_for
+from caig.shop.shoppers import SHARED
 from caig.types import Estimate, Product
 
 if TYPE_CHECKING:
@@ -90,6 +94,8 @@ class Config:
     """Descriptions per product of which the best counts as all there is to gain."""
     coarse: bool = False
     """Paint at half the side without refining; plates are left as they are. A tenth of the price."""
+    attraction: float = SHARED
+    """Of every world: how strongly all its shoppers are drawn to the same looks, in log CTR per deviation."""
     impressions: int = 4000
     """Per rendered scene, in the log that each world's reward model learns from."""
     seed: int = 0
@@ -211,21 +217,31 @@ def in_blocks(name: str, gain: Floats, top: Floats, statistic: Any, draws: int =
 
 
 def described(config: Config, gallery: Gallery, tables: Mapping[int, Mapping[str, Any]]) -> list[Estimate]:
-    """Match rate, entropy, distinct-2 and KL of each trained row over all worlds, and of the pre-trained model.
+    """Match rate, entropy, distinct-2 and KL of each trained row over all worlds, and of the pre-trained model; and by
+    how much the match rate of ours lies above that of the pre-trained model and of DPO only.
 
     Texts vary within a model: entropy is taken within a model's category, distinct-2 within a model, and averaged.
     """
-    found = []
+    found, matches = [], dict[str, Floats]()
     for row in ("pre-trained", *config.rows):
         models = list(dict.fromkeys(table["models"][row] for table in tables.values()))
         by_model = [gallery.rows(model, gallery.tested) for model in models]
+        matches[row] = np.array([[np.mean(one.matches) for one in own] for own in by_model])
         rows = [replace(one, category=f"{k} {one.category}") for k, own in enumerate(by_model) for one in own]
         found.append(mean(f"{row}: match rate", [np.mean(r.matches) for r in rows], [r.product_id for r in rows]))
         found += [setting_entropy(row, rows), average([distinct_2(row, own) for own in by_model])]
         if row in ROWS:
             gaps = [gallery.kl(model) for model in models]
             found.append(mean(f"{row}: KL, nats a description", gaps, [str(i) for i in range(len(gaps))]))
+    if "ours" in matches:
+        found += [above(matches, other) for other in ("pre-trained", "DPO only") if other in matches]
     return found
+
+
+def above(matches: Mapping[str, Floats], other: str) -> Estimate:
+    """The match rate of ours less that of `other`, of f64[worlds, products] each; the pre-trained model has one row."""
+    more = matches["ours"] - matches[other]
+    return in_blocks(f"ours less {other}: match rate", more, more, lambda gain, _: float(gain.mean()))
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:

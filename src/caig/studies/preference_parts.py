@@ -122,13 +122,17 @@ class Gallery:
             bank=Bank(painter, config.out / "bank"),
         )
 
+    def world(self, seed: int) -> World:
+        """The study's world of that seed."""
+        return World(seed, shared=self.config.attraction)
+
     def judge(self, world: int, half: int) -> LookJudge:
         """The reward model (half 0) or the guard (half 1) of a world, from clicks on training products only."""
         if (world, half) not in self.judges:
             train = [ad for ad in self.ads if split(ad.product.id) == "train"]
             own = [ad for ad in train if seed_for("half", ad.product.id) % 2 == half]
             name = f"clicks of half {half} in world {world}"
-            self.judges[world, half] = LookJudge(name, own, World(world), self.config)
+            self.judges[world, half] = LookJudge(name, own, self.world(world), self.config)
         return self.judges[world, half]
 
     def train(self, training: Training, world: int) -> str:
@@ -203,7 +207,7 @@ class Gallery:
 
     def _true(self, world: int, products: Sequence[Product], texts: Sequence[Sequence[str]], purpose: str) -> Floats:
         ads = [self._ads(product, tuple(own), purpose) for product, own in zip(products, texts, strict=True)]
-        return np.array([np.log(World(world).ctr(own)) for own in ads])
+        return np.array([np.log(self.world(world).ctr(own)) for own in ads])
 
     def _ads(self, product: Product, texts: tuple[str, ...], purpose: str) -> list[Ad]:
         """A product's ads, looked at once for all worlds."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caig.evaluation.metrics import agreement, bootstrap, kendall_tau, mean, way
+from caig.evaluation.metrics import agreement, bootstrap, calibration_gaps, kendall_tau, mean, way
 from caig.evaluation.ranking import ndcg
 from caig.studies.reward_systems import ABLATIONS, NEW_NOUNS, REFERENCES
 from caig.studies.rewards import (
@@ -32,6 +32,8 @@ class Judged:
     owner: list[str]
     right: Floats  # f64[P] against the observed order
     most: Floats  # f64[P] the same of the true order: its mean is the ceiling
+    chance: Floats  # f64[P] predicted probability that the first is better, 0 to 1
+    order: Floats  # f64[P] whether it is: 1, 0, or 0.5 in a tie
     ratio: Floats  # f64[P] true CTRs, higher over lower
     new_noun: NDArray[np.bool_]  # bool[P]
     painted: NDArray[np.int_]  # i64[P] how many of the two a background model painted
@@ -57,7 +59,9 @@ def tables(config: Config, shelves: Sequence[Shelf]) -> list[Estimate | str]:
     if {"ours", NEW_NOUNS} <= found.keys():
         lines += on_new_nouns(found[NEW_NOUNS], found["ours"])
     if "ours" in found:
-        lines += buckets(found["ours"])
+        ours = found["ours"]
+        lines += buckets(ours)
+        lines += calibration_gaps("ours, calibration against the true order", ours.chance, ours.order, ours.owner)
     missing = [f"not run: {system}" for system, own in judged.items() if own is None]
     return lines + missing
 
@@ -90,6 +94,8 @@ def _judge(shelf: Shelf, utility: Floats, impressions: int | None) -> Judged:
         owner=shelf.owner[first].tolist(),
         right=agreement(utility[first] - utility[second], observed),
         most=agreement(ctr[first] - ctr[second], observed),
+        chance=1 / (1 + np.exp(utility[second] - utility[first])),
+        order=0.5 + 0.5 * np.sign(ctr[first] - ctr[second]),
         ratio=high / low,
         new_noun=new[first],
         painted=painted[first] + painted[second],

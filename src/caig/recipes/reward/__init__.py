@@ -79,13 +79,14 @@ class Config:
     tower_batch: int = 32
     """Pictures of such a step."""
     shops: Path | None = None
-    """Folder with a click log of each of two or more other shops, whose pictures lie in `data` too: after the tower, a
-    fresh siamese backbone learns from them what shoppers look at."""
+    """Folder with a click log of each of two or more other shops, whose pictures lie in `data` too: a siamese backbone
+    learns from them what shoppers look at, a fresh one after the tower, a reward model on top of what it knows."""
     shop_steps: int = 3000
     shop_products: int = 6
     """Products of such a step, eight pictures each."""
     describing_weight: float = 0.2
-    """Of the tower's losses, on `tower_batch` pictures beside; 0: it only judges from then on. Doubles the price."""
+    """Of the tower's losses, on `tower_batch` pictures beside, where a fresh tower learned by them; 0: it only judges
+    from then on. Doubles the price."""
     steps: int = 500
     products: int = 8
     """Products a step."""
@@ -124,13 +125,13 @@ class Config:
     """Steps between checkpoints, each with a validation loss in the log."""
 
     def __post_init__(self) -> None:
-        if self.shops and (self.backbone, self.form) != ("fresh", "siamese"):
-            hint = "Leave out --shops, or train a fresh siamese model."
-            got = f"{self.backbone}, {self.form}"
-            raise InputError("shops", expected="a fresh backbone, siamese", got=got, next_step=hint)
-        legs = {"steps": self.steps}
+        if self.shops and (self.form, self.heads) != ("siamese", "new"):
+            hint = "Leave out --shops, or train a siamese model with new heads."
+            got = f"{self.form} with {self.heads} heads"
+            raise InputError("shops", expected="siamese with new heads", got=got, next_step=hint)
+        legs = {"steps": self.steps, "shop_steps": self.shop_steps if self.shops else 0}
         if self.backbone == "fresh":
-            legs |= {"tower_steps": self.tower_steps, "shop_steps": self.shop_steps if self.shops else 0}
+            legs["tower_steps"] = self.tower_steps
         for name, steps in legs.items():
             if 0 < steps <= self.warmup_of(steps):
                 hint = "Lower it, or no step reaches the rate."
@@ -245,7 +246,8 @@ def build(config: Config) -> tuple[Any, Any, int]:
     from caig.recipes.sharding import read_to
 
     accelerator = join_processes(config.device, shards=True)
-    device = str(accelerator.device) if config.backbone == "fresh" else read_to(accelerator)[0]
+    learns_whole = config.backbone == "fresh" or config.shops
+    device = str(accelerator.device) if learns_whole else read_to(accelerator)[0]
     if config.heads == "kept":
         return _going_on(config, device)
     logs = logs_of(config.shops) if config.shops else []
@@ -261,9 +263,9 @@ def build(config: Config) -> tuple[Any, Any, int]:
     network, side = network.float().to(device), side_of(backbone)
     if config.backbone == "fresh":
         train_tower(config, network, processor, side)
-        if logs:
-            train_on_shops(config, logs, network, processor, side)
-        read_views.cache_clear()
+    if logs:
+        train_on_shops(config, logs, network, processor, side)
+    read_views.cache_clear()
     return network, processor, side
 
 

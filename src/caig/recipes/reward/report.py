@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from caig.artifacts import published_folder, record_hash, to_json
 from caig.data.comparisons import agreement_if_known
 from caig.errors import CatalogError, CheckpointError
-from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean, way
+from caig.evaluation.metrics import (
+    agreement,
+    bootstrap,
+    calibration_error,
+    calibration_gaps,
+    kendall_tau,
+    mean,
+    way,
+)
 from caig.evaluation.ranking import ndcg, risk_coverage
 from caig.models.reward_model import Calibration, RewardModel, RewardNetwork, category_key, save_reward
 from caig.preference.losses import pairwise_cross_entropy
@@ -29,6 +37,13 @@ TEMPERATURES = np.geomspace(0.05, 20, 241)
 LEAST_SLOPE = 1e-3  # CTR must rise with utility, even of a model that learned nothing
 LEAST_SPREAD = 0.02
 FP16_TOLERANCE = 0.05  # logits
+SUREST = {  # points of the risk-coverage curve
+    "the surest tenth of the pairs": 0.1,
+    "the surest quarter of the pairs": 0.25,
+    "the surest half of the pairs": 0.5,
+    "the surest three quarters of the pairs": 0.75,
+    "all the pairs": 1.0,
+}
 LARGEST_SIDE = 512  # of the pictures that a model of another kind is given
 
 Floats = NDArray[np.float64]
@@ -251,15 +266,16 @@ def measure(judged: Sequence[Judged], truth: Mapping[str, float] | None) -> list
         mean("noise ceiling", most, owner),
         bootstrap("way from chance to the ceiling", way, owner, right, most),
         bootstrap("calibration error against soft labels", calibration_error, owner, chance, label),
-        bootstrap("error rate of the surest half of the pairs", surest_half, owner, doubt, right),
+        *calibration_gaps("calibration against soft labels", chance, label, owner),
+        *(bootstrap(f"error rate of {whom}", risk_at(share), owner, doubt, right) for whom, share in SUREST.items()),
     ]
     metrics = [estimate for estimate in metrics if not math.isnan(estimate.value)]
     return metrics if truth is None else metrics + measure_truth(judged, truth, owner, gap, observed)
 
 
-def surest_half(doubt: Floats, right: Floats) -> float:
-    """Error rate among the pairs of which the ensemble is surest (risk at a coverage of one half)."""
-    return float(risk_coverage(doubt, right, [0.5])[0])
+def risk_at(coverage: float) -> Callable[[Floats, Floats], float]:
+    """Error rate among that share of the pairs of which the ensemble is surest, of (doubt, right) f64[P] each."""
+    return lambda doubt, right: float(risk_coverage(doubt, right, [coverage])[0])
 
 
 def measure_truth(
@@ -269,6 +285,7 @@ def measure_truth(
     true = [np.array([truth[c.creative_id] for c in j.clicks.creatives]) for j in judged]
     both = list(zip(judged, true, strict=True))
     order = np.concatenate([0.5 + 0.5 * np.sign(t[a] - t[b]) for t in true for a, b in [np.triu_indices(len(t), 1)]])
+    chance = 1 / (1 + np.exp(-gap))
     inside = [s.low <= ctr <= s.high for j, t in both for s, ctr in zip(j.scores, t, strict=True)]
     shown = [j.clicks.product.id for j in judged for _ in j.scores]
     products = [j.clicks.product.id for j in judged]
@@ -276,7 +293,8 @@ def measure_truth(
     return [
         mean("accuracy against the true order", agreement(gap, order), owner),
         mean("true order against the observed one", agreement(order - 0.5, observed), owner),
-        bootstrap("calibration error against the true order", calibration_error, owner, 1 / (1 + np.exp(-gap)), order),
+        bootstrap("calibration error against the true order", calibration_error, owner, chance, order),
+        *calibration_gaps("calibration against the true order", chance, order, owner),
         mean("Kendall tau per product, true CTR", tau, products),
         mean("NDCG per product, true CTR", [ndcg(j.utility, t / t.max()) for j, t in both], products),
         mean("share of true CTRs in their 95 % interval", inside, shown),

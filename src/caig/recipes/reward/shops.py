@@ -1,11 +1,12 @@
-"""Second leg of a fresh reward model: it learns what shoppers look at, from the clicks of other shops.
+"""Second leg of a reward model: it learns what shoppers look at, from the clicks of other shops.
 
 One shop's clicks are few beside what a network could make of them. Many shops differ in what their shoppers like, far
 less in what of a picture they see at all. So the whole backbone learns from the logs of all of them at once, each shop
 with a `Utility` of its own over shared tastes (multi-task learning, Caruana 1997). A new shop then starts with what
 they usually like, knows how much they differ, and needs fewer clicks. Not in the paper, which has one shop. Tastes
 differ by category, and clicks are a slow way to learn to read: so the last token also learns to name the category. And
-it goes on to describe scenes beside, as in the first leg, so that what it measured there stays measured.
+it goes on to describe scenes beside, as in the first leg, so that what it measured there stays measured. A reward model
+that has been taught before goes on from there at a smaller rate, for new shops and pictures.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from caig.recipes.reward import Config
 
 PICTURES = 8  # of a product and step
-LR, VALIDATION_BATCHES = 1e-3, 8
+LR, GOING_ON_LR, VALIDATION_BATCHES = 1e-3, 3e-4, 8
 NAMING_WEIGHT = 0.1  # of the cross-entropy of the category
 
 
@@ -75,10 +76,12 @@ class Lesson(nn.Module):
         width, device = width_of(network.backbone), network.backbone.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(config.seed, "shops"))
-            network.heads["utility"] = Utility(width, logs).to(device)
+            known = network.heads["utility"]
+            network.heads["utility"] = known.of_shops(logs) if network.knows_tastes else Utility(width, logs).to(device)
             self.naming = nn.Linear(width, len(categories_of(read_titles(config.data, config.catalog)))).to(device)
         self.network, self.config = network, config
-        self.describer = describing(config, network) if config.tower_steps and config.describing_weight else None
+        beside = config.backbone == "fresh" and config.tower_steps and config.describing_weight
+        self.describer = describing(config, network) if beside else None
 
     def learning(self) -> list[nn.Parameter]:
         """All but `log_slope`: utilities keep their scale."""
@@ -112,6 +115,7 @@ def train_on_shops(config: Config, logs: Sequence[Path], network: RewardNetwork,
     accelerator, path = join_processes(config.device, shards=True), config.out / "shops.pt"
     log = Log(config.out / "shops.jsonl", silent=not accelerator.is_main_process)
     keep_to(config, accelerator)
+    rate = GOING_ON_LR if network.knows_tastes else LR
     lesson = Lesson(config, network, len(logs))
     learning = lesson.learning()
     optimizer = torch.optim.AdamW(learning, lr=LR, weight_decay=config.weight_decay)
@@ -132,7 +136,7 @@ def train_on_shops(config: Config, logs: Sequence[Path], network: RewardNetwork,
     for step, (shown, seen) in zip(left, drawn_ahead(draw, left, config.workers), strict=True):
         lesson.train()
         for group in optimizer.param_groups:
-            group["lr"] = LR * cosine_with_warmup(step, config.shop_steps, config.warmup_of(config.shop_steps))
+            group["lr"] = rate * cosine_with_warmup(step, config.shop_steps, config.warmup_of(config.shop_steps))
         whole, loss, named = lesson.losses(parts["train"], shown, seen)
         optimizer.zero_grad(set_to_none=True)
         whole.backward()
