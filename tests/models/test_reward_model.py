@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
+from caig.models import reward_model
 from caig.models.mllm import BackboneSize, build_backbone, load_mllm
 from caig.models.reward_model import (
     Calibration,
     RewardModel,
     RewardNetwork,
-    Utility,
     letterbox,
     save_reward,
     together,
@@ -23,6 +24,7 @@ from caig.models.reward_model import (
     width_of,
     win_probabilities,
 )
+from caig.models.utility import Utility
 from caig.testing import check_reward_model, sample_product
 from caig.types import Score
 from tests.models.architectures import ARCHITECTURES, write
@@ -194,6 +196,26 @@ def test_any_architecture_judges_without_regard_to_order(name: str, form: str, t
     back = [s.utility for s in model.score(sample_product(), images[::-1], ids=list("cba"))][::-1]
     assert back == pytest.approx(forth, abs=1e-4)
     assert len(set(forth)) == 3
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_joint_model_sees_each_picture_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    backbone, processor = load_mllm(write(name, tmp_path), "cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = RewardNetwork(backbone, width_of(backbone), form="joint")
+    model = RewardModel(network, processor, replace(CALIBRATION, image_side=56, form="joint"), name=name)
+    images = [np.random.default_rng(k).integers(0, 256, (56, 56, 3), np.uint8) for k in range(3)]
+    text = instruct(sample_product(), of="joint")
+    logits = model._read(text, [[images[0], images[1]], [images[1], images[0]]])  # pictures and words together
+    margin = ((logits[0] - logits[1]) @ [1, -1]) / 2
+    seen, read = [], reward_model.see
+    monkeypatch.setattr(reward_model, "see", lambda *how: seen.append(1) or read(*how))
+    utility = model.utilities(sample_product(), images[:2])[:, 0]
+    assert utility[0] - utility[1] == pytest.approx(margin, abs=1e-5)
+    assert len(seen) == 2
+    model.utilities(sample_product(), images)
+    assert len(seen) == 2 + 3
 
 
 def test_ids_must_match(model: RewardModel):

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from caig.errors import InputError
-from caig.models.reward_model import Utility, save_reward, width_of
+from caig.models.reward_model import save_reward, width_of
+from caig.models.utility import Utility
 from caig.recipes import pretrain, reward
 from caig.recipes.processes import _share, join_processes, own_rows, whole
 from caig.recipes.reward import report

@@ -3,12 +3,13 @@
 A checkpoint is an ordinary image-text-to-text folder of transformers plus `reward_head.safetensors` (heads on the
 last token's hidden state) and `reward.json` (a `Calibration`, which also names the form of the input):
 
-    siamese   each picture by itself, with the product's words; head `utility` (`Utility`), an ensemble. N candidates
-              cost N passes, and a score depends neither on their order nor on each other.
+    siamese   each picture by itself, with the product's words; head `utility` (`caig.models.utility`), an ensemble.
+              N candidates cost N passes, and a score depends neither on their order nor on each other.
     joint     as published: two pictures of a product in one sequence; heads `classification` Linear(d, 2), logits of
               "the left one is clicked more" and "the right one", and `regression` Linear(d, 2), the two log CTRs. Read
-              in both orders, N (N - 1) passes for N candidates. `layout` says how two pictures enter: in two image
-              slots, or left and right in one picture of twice the width (for models that take pictures of any shape).
+              in both orders, N (N - 1) passes of the language model for N candidates. `layout` says how two pictures
+              enter: in two image slots, where each is seen once, or left and right in one picture of twice the width
+              (for models that take pictures of any shape), where each pair is.
 
 Pictures are letterboxed, never cropped or stretched, to the square that the vision tower sees, `image_side` pixels.
 Detail finer than that is not judged.
@@ -37,8 +38,9 @@ from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
 from caig.models.adapters import load_adapted, save_adapter
 from caig.models.hub import Dtype, resolve
-from caig.models.mllm import encode, save_mllm
+from caig.models.mllm import PictureFeatures, encode, save_mllm, see, with_features
 from caig.models.mllm.reading import core, positions_of
+from caig.models.utility import Utility
 from caig.types import Pixels, Product, Score
 
 HEADS = "reward_head.safetensors"
@@ -51,7 +53,6 @@ FIRST_LOG_SLOPE = math.log(0.1)  # a logit of 1 is about a tenth of log CTR at s
 Form = Literal["siamese", "joint"]
 Layout = Literal["slots", "left-right"]
 JOINT_HEADS: Final = {"classification": 2, "regression": 2}
-TASTES = 64  # dimensions in which pictures and products are compared: some looks, and every category with tastes
 OWN = ("utility.linear", "utility.pairwise", "utility.mix")  # of a shop: the rest is known of all of them
 Floats = NDArray[np.float64]
 
@@ -92,70 +93,6 @@ class Calibration:
         margin = NORMAL_95 * (self.spread if known else self.global_spread)
         ctr, low, high = (math.exp(min(0.0, centre + self.slope * utility + shift)) for shift in (0.0, -margin, margin))
         return ctr, low, high
-
-
-class Utility(nn.Module):
-    """u = w . z + z^T M z in a space of few dimensions, z = tastes(hidden) f[B, K], for each of `members`.
-
-    Which look suits which product is a product of the two, which no linear head on their sum can tell; pairwise terms
-    are what factorization machines add to click models (Rendle 2010). All members share the space: what a picture is
-    like is learned once. Where K other shops' (w, M) are known, a member's are
-
-        their mean + sum_k mix_k (w_k, M_k - mean) / sqrt(K) + own * deviation,    mix and own ~ N(0, 1),
-
-    so that before any click (w, M) has the mean of the shops, their covariance, and each coordinate's variance once
-    more, of its own (empirical Bayes): few clicks have K numbers to decide, many find what no other shop likes.
-    """
-
-    def __init__(self, width: int, members: int, shops: int = 0, tastes: int = TASTES) -> None:
-        super().__init__()
-        self.tastes = nn.Linear(width, tastes)
-        self.linear = nn.Parameter(torch.zeros(members, tastes) if shops else torch.randn(members, tastes) / tastes)
-        self.pairwise = nn.Parameter(torch.zeros(members, tastes, tastes))
-        self.mix = nn.Parameter(torch.zeros(members, shops))
-        for name, shape in (("linear", (tastes,)), ("pairwise", (tastes, tastes))):
-            self.register_buffer(f"shops_{name}", torch.zeros(1 + shops, *shape))  # the mean, then mix's directions
-            self.register_buffer(f"spread_{name}", torch.ones(shape))  # of one coordinate; 1 where no shop is known
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """f32[B, members] of hidden states f32[B, d]."""
-        z, linear, pairwise = self.tastes(hidden), self._likes("linear"), self._likes("pairwise")
-        return z @ linear.T + torch.einsum("bi,mij,bj->bm", z, pairwise, z)
-
-    def _likes(self, name: str) -> Tensor:
-        """w f32[members, K] or M f32[members, K, K]."""
-        own, shops, spread = getattr(self, name), getattr(self, f"shops_{name}"), getattr(self, f"spread_{name}")
-        return shops[0] + torch.tensordot(self.mix, shops[1:], 1) + own * spread
-
-    def surprise(self) -> Tensor:
-        """Minus the log density of what each member likes, f32[members], in nats up to a constant: the prior that a new
-        shop's clicks are added to; 0 where no other shop is known."""
-        if not self.mix.numel():
-            return self.linear.new_zeros(len(self.linear))
-        return sum(own.flatten(1).square().sum(1) for own in (self.mix, self.linear, self.pairwise)) / 2  # type: ignore[return-value]
-
-    @torch.no_grad()
-    def of_shops(self, shops: int) -> Utility:
-        """A member for each of new `shops`, over the same tastes: all like what others usually do, until they learn."""
-        found = Utility(self.tastes.in_features, shops, tastes=self.tastes.out_features).to(self.linear.device)
-        found.tastes.load_state_dict(self.tastes.state_dict())
-        for name in ("linear", "pairwise"):
-            usual = getattr(self, f"shops_{name}")[0]
-            getattr(found, name).copy_(usual.expand_as(getattr(found, name)))
-        return found
-
-    @torch.no_grad()
-    def taught(self, members: int) -> Utility:
-        """A new shop's ensemble, which takes this one's members for the other shops and likes what they usually do."""
-        shops = len(self.linear)
-        found = Utility(self.tastes.in_features, members, shops, self.tastes.out_features).to(self.linear.device)
-        found.tastes.load_state_dict(self.tastes.state_dict())
-        for name in ("linear", "pairwise"):
-            likes = self._likes(name)
-            mean = likes.mean(0, keepdim=True)
-            getattr(found, f"shops_{name}").copy_(torch.cat([mean, (likes - mean) / shops**0.5]))
-            getattr(found, f"spread_{name}").copy_(likes.std(0, correction=0))
-        return found
 
 
 class RewardNetwork(nn.Module):
@@ -247,20 +184,37 @@ class RewardModel:
         if len(squares) == 1:
             return np.zeros((1, 1))
         order = list(permutations(range(len(squares)), 2))
-        logits = self._read(text, [together(squares[a], squares[b], self.calibration.layout) for a, b in order])
+        rows = [together(squares[a], squares[b], self.calibration.layout) for a, b in order]
+        if self.calibration.layout == "slots":  # a picture looks the same in every pair
+            seen = [self._see(square) for square in squares]
+            logits = self._read(text, rows, [(seen[a], seen[b]) for a, b in order])
+        else:
+            logits = self._read(text, rows)
         margin = np.zeros((len(squares), len(squares)))
         margin[tuple(np.transpose(order))] = logits[:, 0] - logits[:, 1]
         return utilities_of(margin)[:, None]
 
     @torch.inference_mode()
-    def _read(self, text: str, rows: Sequence[Pixels | Sequence[Pixels]]) -> Floats:
-        """First head's outputs for `text` with each row's picture or pictures, f64[rows, outputs]."""
+    def _read(
+        self,
+        text: str,
+        rows: Sequence[Pixels | Sequence[Pixels]],
+        seen: Sequence[Sequence[PictureFeatures]] | None = None,
+    ) -> Floats:
+        """First head's outputs for `text` with each row's picture or pictures, f64[rows, outputs]; `seen` are the
+        features of each row's pictures, where they are known."""
         found = []
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             inputs = encode(self.processor, [text] * len(batch), batch, self.network.backbone.device)
+            if seen:
+                inputs = with_features(inputs, [one for row in seen[start : start + BATCH] for one in row])
             found.append(self.network(inputs)[0].double().cpu().numpy())
         return np.concatenate(found)
+
+    def _see(self, picture: Pixels) -> PictureFeatures:
+        backbone = self.network.backbone
+        return see(backbone, encode(self.processor, [""], [picture], backbone.device))[0]
 
 
 def together(left: Pixels, right: Pixels, layout: Layout) -> list[Pixels]:

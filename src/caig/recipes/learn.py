@@ -69,7 +69,7 @@ class Config:
     or more; an adapter goes on as one."""
     heads: Literal["new", "kept"] = "new"
     """kept: --reward-model learned from these shoppers, so what it likes is gone on from; new: from others, as embedded
-    did, so each cycle begins with what is usual (`caig.models.reward_model.Utility`)."""
+    did, so each cycle begins with what is usual (`caig.models.utility`)."""
     lr: float = 1e-4
     head_lr: float = 3e-3
     gate: Literal["better", "credible"] = "better"

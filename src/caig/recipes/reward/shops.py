@@ -28,7 +28,8 @@ from caig.data.comparisons import split
 from caig.data.scanning import table_files
 from caig.errors import CatalogError, InputError
 from caig.models.mllm import encode
-from caig.models.reward_model import RewardNetwork, Utility, category_key, width_of
+from caig.models.reward_model import RewardNetwork, category_key, width_of
+from caig.models.utility import Utility
 from caig.preference.losses import click_share_error
 from caig.recipes.processes import copy_first, join_processes
 from caig.recipes.reward import keep_to
