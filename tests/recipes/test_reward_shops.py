@@ -158,7 +158,8 @@ def test_a_reward_model_goes_on_from_what_it_knows(data: Path, tmp_path: Path, m
     reward.run(config(data, tmp_path / "taught"))
     start = {"backbone": str(tmp_path / "taught" / "model"), "tower_steps": 5}  # of no use: it can see
     before = reward.build(config(data, tmp_path, shops=None, **start))[0].state_dict()
-    monkeypatch.setattr(shops, "GOING_ON_LR", 0.0)
+    monkeypatch.setattr(shops, "KNOWN_LR", 0.0)
+    monkeypatch.setattr(shops, "NEW_LR", 0.0)
     stayed = reward.build(config(data, tmp_path / "still", **start))[0].state_dict()
     apart = {name for name in before if not torch.equal(before[name], stayed[name])}
     assert apart == {f"heads.utility.{name}" for name in ("shops_linear", "shops_pairwise", *SPREADS)}
@@ -169,6 +170,13 @@ def test_a_reward_model_goes_on_from_what_it_knows(data: Path, tmp_path: Path, m
     moved = reward.build(config(data, tmp_path / "moved", **start))[0].state_dict()
     assert not torch.equal(moved["heads.utility.tastes.weight"], before["heads.utility.tastes.weight"])
     assert moved[usual][1:].any()
+    lesson = shops.Lesson(
+        config(data, tmp_path, **start), reward.build(config(data, tmp_path, shops=None, **start))[0], 2
+    )
+    rates = {id(weight): group["initial_lr"] for group in lesson.learning() for weight in group["params"]}
+    of = {name: rates.get(id(weight)) for name, weight in lesson.named_parameters()}
+    assert of["naming.weight"] == of["network.heads.utility.pairwise"] == shops.NEW_LR
+    assert of["network.heads.utility.tastes.weight"] == shops.KNOWN_LR and of["network.log_slope"] is None
 
 
 def test_shops_teach_siamese_models_with_new_heads_only(data: Path, tmp_path: Path):

@@ -43,8 +43,10 @@ if TYPE_CHECKING:
     from caig.recipes.reward import Config
 
 PICTURES = 8  # of a product and step
-LR, GOING_ON_LR, VALIDATION_BATCHES = 1e-3, 3e-4, 8
+LR, VALIDATION_BATCHES = 1e-3, 8
+KNOWN_LR, NEW_LR = 3e-4, 3e-3  # going on: of what was taught before, and of what new shops like
 NAMING_WEIGHT = 0.1  # of the cross-entropy of the category
+LIKES = ("network.heads.utility.linear", "network.heads.utility.pairwise")  # of each shop
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,9 +86,14 @@ class Lesson(nn.Module):
         beside = config.backbone == "fresh" and config.tower_steps and config.describing_weight
         self.describer = describing(config, network) if beside else None
 
-    def learning(self) -> list[nn.Parameter]:
-        """All but `log_slope`: utilities keep their scale."""
-        return [weight for name, weight in self.named_parameters() if name != "network.log_slope"]
+    def learning(self) -> list[dict[str, Any]]:
+        """The optimizer's groups: all but `log_slope`, since utilities keep their scale."""
+        known, new = list[nn.Parameter](), list[nn.Parameter]()
+        for name, weight in self.named_parameters():
+            if name != "network.log_slope":
+                (new if name.startswith(("naming", *LIKES)) else known).append(weight)
+        rates = (KNOWN_LR, NEW_LR) if self.network.knows_tastes else (LR, LR)
+        return [{"params": own, "initial_lr": rate} for own, rate in zip((known, new), rates, strict=True)]
 
     def losses(self, shelf: Shelf, shown: Shown, seen: Seen | None) -> tuple[Tensor, Tensor, Tensor]:
         """(what is to fall, L_Point, cross-entropy of the category), scalars."""
@@ -116,10 +123,9 @@ def train_on_shops(config: Config, logs: Sequence[Path], network: RewardNetwork,
     accelerator, path = join_processes(config.device, shards=True), config.out / "shops.pt"
     log = Log(config.out / "shops.jsonl", silent=not accelerator.is_main_process)
     keep_to(config, accelerator)
-    rate = GOING_ON_LR if network.knows_tastes else LR
     lesson = Lesson(config, network, len(logs))
-    learning = lesson.learning()
-    optimizer = torch.optim.AdamW(learning, lr=LR, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(lesson.learning(), weight_decay=config.weight_decay)
+    learning = [weight for group in optimizer.param_groups for weight in group["params"]]
     start = 0
     if state := load_checkpoint(path):
         lesson.load_state_dict(state["weights"])
@@ -137,7 +143,9 @@ def train_on_shops(config: Config, logs: Sequence[Path], network: RewardNetwork,
     for step, (shown, seen) in zip(left, drawn_ahead(draw, left, config.workers), strict=True):
         lesson.train()
         for group in optimizer.param_groups:
-            group["lr"] = rate * cosine_with_warmup(step, config.shop_steps, config.warmup_of(config.shop_steps))
+            group["lr"] = group["initial_lr"] * cosine_with_warmup(
+                step, config.shop_steps, config.warmup_of(config.shop_steps)
+            )
         whole, loss, named = lesson.losses(parts["train"], shown, seen)
         optimizer.zero_grad(set_to_none=True)
         whole.backward()
