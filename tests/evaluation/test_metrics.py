@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean, way
+from caig.evaluation.metrics import agreement, bootstrap, calibration_error, kendall_tau, mean, share_right, way
 
 
 def test_agreement_scores_ties_half():
@@ -38,7 +38,7 @@ def test_calibration_error_by_hand():
     # Bin 0.5..0.6: one pair, confidence 0.55, wrong -> 0.55. Bin 0.9..1: 0.95 twice, both right -> 0.05 each.
     # (0.55 + 0.10) / 3
     assert calibration_error([0.55, 0.95, 0.05], [0, 1, 0]) == pytest.approx(0.65 / 3)
-    assert calibration_error([1.0, 0.0], [1, 0]) == 0
+    assert calibration_error([1.0, 0.0], [1, 0]) == pytest.approx(0, abs=1e-6)
 
 
 def test_calibration_error_does_not_depend_on_who_comes_first():
@@ -67,3 +67,17 @@ def test_the_way_by_hand_and_where_there_is_none():
     # Of two products one has ties only: a quarter of the draws are of that one alone, and say nothing.
     estimate = bootstrap("way", way, ["a", "b"], [1.0, 0.5], [1.0, 0.5])
     assert (estimate.value, estimate.low, estimate.high) == (1, 1, 1)
+
+
+def test_the_share_that_is_right_undoes_the_noise_of_labels():
+    """Of pairs with 3 of 4 right, seen through counts whose posterior is 0.6 or 0.4, right in 6 of 10."""
+    rng = np.random.default_rng(0)
+    right = rng.random(40_000) < 0.75
+    told = np.where(rng.random(40_000) < 0.6, right, ~right)
+    found = share_right(np.where(told, 0.6, 0.4))
+    print(f"required 0.75; measured {found:.3f}, mean of the labels {np.where(told, 0.6, 0.4).mean():.3f}")
+    assert found == pytest.approx(0.75, abs=0.03)
+    assert share_right([1, 1, 0, 1]) == pytest.approx(0.75, abs=1e-6)
+    assert share_right([1, 0, 1, 0.5, 0.5, 0]) == pytest.approx(0.5, abs=1e-6)
+    assert (share_right([1.0]), share_right([0.0])) == pytest.approx((1, 0), abs=1e-6)
+    assert share_right([0.5, 0.5]) == 0.5

@@ -3,11 +3,13 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from caig.recipes.reward import Config, report
+from caig.types import Score
 from tests.recipes.reward_toys import judged
 
 
@@ -71,6 +73,20 @@ def test_temperature_makes_confidence_right():
     # 3 of 4 pairs that differ by 4 logits are truly so ordered: calibrated when 4 / T = log 3.
     pairs = [judged([4.0, 0.0], clicks) for clicks in ([900, 1], [900, 1], [900, 1], [1, 900])]
     assert report.fit_temperature(pairs) == pytest.approx(4 / math.log(3), rel=0.03)
+
+
+def test_few_clicks_make_no_model_unsure():
+    """Pairs as often in order as a temperature of 2 says, seen through clicks that err two times in five."""
+    rng, pairs = np.random.default_rng(0), []
+    for gap in rng.normal(0, 3, 4000):
+        better = rng.random() < 1 / (1 + np.exp(-gap / 2))
+        told = 0.6 if (rng.random() < 0.6) == better else 0.4
+        scores = [Score(creative_id="", utility=u, ctr=0.1, low=0, high=1, basis="simulated") for u in (gap, 0.0)]
+        clicks = SimpleNamespace(better=np.array([[0.5, told], [1 - told, 0.5]]))
+        pairs.append(report.Judged(clicks=clicks, scores=scores))  # pyright: ignore
+    temperature = report.fit_temperature(pairs)
+    print(f"required 2; measured {temperature:.2f}")
+    assert temperature == pytest.approx(2, rel=0.2)
 
 
 def test_base_rates_by_hand():

@@ -16,6 +16,7 @@ from caig.types import Estimate
 
 Floats = NDArray[np.float64]
 DRAWS = 1000
+BISECTIONS = 30
 
 
 def bootstrap(
@@ -64,37 +65,57 @@ def way(right: Floats, most: Floats) -> float:
 
 
 def calibration_error(probability: ArrayLike, outcome: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error of pair probabilities: sum over bins of share x |mean confidence - mean accuracy|.
+    """Expected calibration error of pair probabilities: sum over bins of share x |mean confidence - share right|.
 
     Each pair is seen from its favourite's side (confidence max(p, 1 - p), in 0.5..1), since which picture comes first
-    means nothing; `outcome` is 1, 0 or a probability that the first is better. Equal-width bins (Guo et al. 2017,
+    means nothing; `outcome` is 1, 0 or what clicks say of it, see `share_right`. Equal-width bins (Guo et al. 2017,
     eq. 3). Range 0 to 1.
     """
     curve = calibration_curve(probability, outcome, bins)
-    return sum(pairs * abs(confidence - accuracy) for confidence, accuracy, pairs in curve) / np.size(probability)
+    return sum(pairs * abs(confidence - right) for confidence, right, pairs in curve) / np.size(probability)
 
 
 def calibration_curve(probability: ArrayLike, outcome: ArrayLike, bins: int = 5) -> list[tuple[float, float, int]]:
-    """(mean confidence, mean accuracy, pairs) of each bin of confidence 0.5 to 1 that holds any; bins, confidence and
-    accuracy as in `calibration_error`."""
-    confidence, accuracy = _from_favourite(probability, outcome)
+    """(mean confidence, share right, pairs) of each bin of confidence 0.5 to 1 that holds any; bins, confidence and
+    share as in `calibration_error`."""
+    confidence, right = _from_favourite(probability, outcome)
     bucket = _bucket(confidence, bins)
-    rows = [(confidence[bucket == k], accuracy[bucket == k]) for k in range(bins)]
-    return [(float(c.mean()), float(a.mean()), len(c)) for c, a in rows if len(c)]
+    rows = [(confidence[bucket == k], right[bucket == k]) for k in range(bins)]
+    return [(float(c.mean()), share_right(r), len(c)) for c, r in rows if len(c)]
 
 
 def calibration_gaps(
     name: str, probability: ArrayLike, outcome: ArrayLike, clusters: Sequence[str], bins: int = 5
 ) -> list[Estimate]:
-    """`calibration_curve` with intervals: accuracy less confidence of each bin, 0 where a model is as sure as it may
+    """`calibration_curve` with intervals: share right less confidence of each bin, 0 where a model is as sure as it may
     be, below 0 where it is too sure."""
-    confidence, accuracy = _from_favourite(probability, outcome)
+    confidence, right = _from_favourite(probability, outcome)
     bucket, owner, found = _bucket(confidence, bins), np.asarray(clusters), []
     for k in sorted(set(bucket.tolist())):
         here, (low, high) = bucket == k, (0.5 + np.array([k, k + 1]) / (2 * bins))
         about = f"{name}: share right less predicted, where {low:g} to {high:g} is predicted"
-        found.append(mean(about, (accuracy - confidence)[here], owner[here].tolist()))
+        found.append(bootstrap(about, _gap, owner[here].tolist(), right[here], confidence[here]))
     return found
+
+
+def share_right(outcome: ArrayLike) -> float:
+    """The share of pairs whose first is truly better, 0 to 1, where `outcome` f[P] is 1, 0 or the posterior of that
+    given the pair's clicks alone: the t of most likelihood, prod_p (t s_p + (1 - t) (1 - s_p)).
+
+    Their mean would be too near to one half, since a posterior of few clicks is, however sure the order may be by other
+    evidence. Pairs at one half say nothing; 0.5 if all are.
+    """
+    tilt = 2 * np.asarray(outcome, np.float64) - 1
+    low, high = 0.0, 1.0
+    for _ in range(BISECTIONS):  # the likelihood is concave in t: its slope falls
+        middle = (low + high) / 2
+        slope = (tilt / (1 + (2 * middle - 1) * tilt)).sum()
+        low, high = (middle, high) if slope > 0 else (low, middle) if slope < 0 else (middle, middle)
+    return (low + high) / 2
+
+
+def _gap(right: Floats, confidence: Floats) -> float:
+    return share_right(right) - float(confidence.mean())
 
 
 def _from_favourite(probability: ArrayLike, outcome: ArrayLike) -> tuple[Floats, Floats]:

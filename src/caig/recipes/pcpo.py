@@ -92,8 +92,9 @@ class Config:
     """What a candidate trains with: words: what its words are worth by all pictures so far; picture: the log CTR of its
     own picture, as published. In both, less what `min_entropy` and `misfit_price` take off."""
     misfit_price: float = 0.005
-    """What it costs, in log CTR, to name no setting that suits the product's category, where what suits it is known
-    (caig.data.everyday); 0, as published. 0.015 (`beta`) would make such texts e times as rare."""
+    """What it costs at least, in log CTR, to name no setting that suits the product's category, where what suits it is
+    known (caig.data.everyday); 0, as published. 0.015 (`beta`) would make such texts e times as rare. It doubles with
+    each half a point of match rate that the watched products have lost."""
     rank: int = 16
     """Of a fresh adapter, as are alpha and dropout; one that goes on keeps its own."""
     alpha: float = 32.0
@@ -223,8 +224,9 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         with clock.measure("seconds_update"):
             before = policy.weights
             share = credit.setting_share(config, share, base.metrics, watched[-1].metrics)
+            price = credit.price_of_misfits(config, base.metrics, watched[-1].metrics)
             judged.append(credit.Judged(window, drafts, utilities))
-            aims = store.by_one(f"rounds/{r}/aims", credit.aims, config, judged, share)
+            aims = store.by_one(f"rounds/{r}/aims", credit.aims, config, judged, share, price)
             update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
@@ -232,9 +234,8 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             watched.append(seen)
         keep(policy, r)
         alarms = steps.alarms(config, base.metrics, watched[-1].metrics)
-        policy.tell(
-            r + 1, alarm="; ".join(alarms), setting_share=share, part=part, **watched[-1].metrics, **clock.seconds
-        )
+        chosen = {"setting_share": share, "misfit_price": price, "part": part}
+        policy.tell(r + 1, alarm="; ".join(alarms), **chosen, **watched[-1].metrics, **clock.seconds)
         if alarms:
             break
     best = steps.best_round(config, base, watched)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LATEST = 8192  # pictures by which words are judged
 ELSEWHERE = 2.0  # texts that what a setting is worth in all categories counts for, in each
 MARGIN = 0.05  # of the pre-trained entropy of settings, since that of the watched products errs by 0.03
+DOUBLING, DEAREST = 0.005, 32.0  # loss of match rate for which a misfit costs twice as much; and at most so many times
 ByProduct = Mapping[str, Any]
 
 
@@ -40,6 +41,17 @@ def setting_share(config: Config, last: float, before: Mapping[str, float], now:
     return (last + allowed) / 2
 
 
+def price_of_misfits(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """What a misfit costs in the next round, in log CTR: `misfit_price`, twice as much for each `DOUBLING` of match
+    rate that the watched products have lost since `before` all rounds, `DEAREST` times as much at most.
+
+    How strongly shoppers are drawn to what does not suit is another matter in each shop, so that no one price would do:
+    an exterior penalty, which grows where its constraint is not met. Not in the paper.
+    """
+    lost = before.get("match", 0.0) - now.get("match", 1.0)
+    return config.misfit_price * float(np.clip(2 ** (lost / DOUBLING), 1.0, DEAREST))
+
+
 @dataclass(frozen=True)
 class Judged:
     """A round's products, their candidates and the utilities of these: product id -> N texts, N numbers."""
@@ -54,11 +66,11 @@ class Judged:
         return np.array([colours(product) for product in self.products])
 
 
-def aims(config: Config, rounds: Sequence[Judged], share: float) -> dict[str, list[float]]:
+def aims(config: Config, rounds: Sequence[Judged], share: float, price: float) -> dict[str, list[float]]:
     """What the last of `rounds` trains on, product id -> N utilities: `credited`, `levelled`, then `fitted`."""
     last = rounds[-1]
     levels = levelled(last.products, last.drafts, credited(config, rounds), share)
-    return fitted(last.products, last.drafts, levels, config.misfit_price)
+    return fitted(last.products, last.drafts, levels, price)
 
 
 def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:

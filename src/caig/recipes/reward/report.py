@@ -28,12 +28,12 @@ from caig.evaluation.metrics import (
 )
 from caig.evaluation.ranking import ndcg, risk_coverage
 from caig.models.reward_model import Calibration, RewardModel, RewardNetwork, category_key, save_reward
-from caig.preference.losses import pairwise_cross_entropy
 from caig.recipes.reward import Config
 from caig.recipes.reward.samples import ProductClicks, Samples, read_log, tell
 from caig.types import Estimate, Score
 
 TEMPERATURES = np.geomspace(0.05, 20, 241)
+CERTAIN = 1 - 1e-9  # no order is surer, whatever the clicks say
 LEAST_SLOPE = 1e-3  # CTR must rise with utility, even of a model that learned nothing
 LEAST_SPREAD = 0.02
 FP16_TOLERANCE = 0.05  # logits
@@ -166,7 +166,7 @@ def judge(model: Any, products: Sequence[ProductClicks]) -> list[Judged]:
 def calibrate(judged: Sequence[Judged], train: Sequence[ProductClicks], neutral: Calibration) -> Calibration:
     """Fit temperature, slope, offset and spread on `judged` (raw utilities), base rates on `train`.
 
-    Temperature: least cross-entropy with the soft labels. Slope: weighted least squares of log CTR on utility, both
+    Temperature: most likelihood of the clicks. Slope: weighted least squares of log CTR on utility, both
     centred within the product. Spread: what the prediction leaves of log CTR, less its sampling variance 1 / clicks.
     """
     temperature = fit_temperature(judged)
@@ -190,14 +190,18 @@ def calibrate(judged: Sequence[Judged], train: Sequence[ProductClicks], neutral:
 
 
 def fit_temperature(judged: Sequence[Judged]) -> float:
-    """The temperature with the least cross-entropy over all pairs; 1 when there is no pair."""
+    """The temperature T of most likelihood over all pairs, 1 when there is no pair: sum of log(p s + (1 - p) (1 - s)),
+    with p = sigmoid(gap / T) and s = P(first better | counts) of a prior that knows no first.
+
+    What counts say is then evidence, not the truth: least cross-entropy with s, which is near to one half where clicks
+    are few, makes any model as unsure as they are (docs/LOG.md).
+    """
     pairs = [(j.utility, j.clicks.better, *np.triu_indices(len(j.scores), 1)) for j in judged]
-    gap = torch.from_numpy(np.concatenate([u[a] - u[b] for u, _, a, b in pairs]))
-    label = torch.from_numpy(np.concatenate([better[a, b] for _, better, a, b in pairs]))
+    gap = np.concatenate([u[a] - u[b] for u, _, a, b in pairs])
+    tilt = np.concatenate([2 * better[a, b] - 1 for _, better, a, b in pairs])
     if not len(gap):
         return 1.0
-    zero = torch.zeros_like(gap)
-    return float(min(TEMPERATURES, key=lambda t: float(pairwise_cross_entropy(gap, zero, label, temperature=t))))
+    return float(max(TEMPERATURES, key=lambda t: np.log1p(np.tanh(gap / (2 * t)) * tilt * CERTAIN).sum()))
 
 
 def fit_slope(utility: Sequence[Floats], judged: Sequence[Judged]) -> float:
