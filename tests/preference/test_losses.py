@@ -17,12 +17,6 @@ def test_cross_entropy_by_hand():
     assert loss.item() == pytest.approx(-(0.2 * math.log(0.75) + 0.8 * math.log(0.25)), rel=1e-5)
 
 
-def test_temperature_divides_the_difference():
-    first, second, label = torch.tensor([5.0]), torch.tensor([1.0]), torch.tensor([1.0])
-    loss = pairwise_cross_entropy(first, second, label, temperature=2.0)
-    assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)
-
-
 def test_swapping_the_pictures_changes_nothing():
     first, second, label = torch.tensor([0.4, -1.0]), torch.tensor([0.1, 2.0]), torch.tensor([0.9, 0.3])
     swapped = pairwise_cross_entropy(second, first, 1 - label)

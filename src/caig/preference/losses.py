@@ -12,22 +12,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def pairwise_cross_entropy(
-    first: Tensor, second: Tensor, label: Tensor, *, weight: Tensor | None = None, temperature: float | Tensor = 1.0
-) -> Tensor:
-    """L_CE = -mean[y log s(d) + (1 - y) log s(-d)], d = (u_A - u_B) / T, s the logistic function.
+def pairwise_cross_entropy(first: Tensor, second: Tensor, label: Tensor, *, weight: Tensor | None = None) -> Tensor:
+    """L_CE = -mean[y log s(d) + (1 - y) log s(-d)], d = u_A - u_B, s the logistic function.
 
     Args:
         first, second: utilities u_A, u_B, f[P]
         label: y = P(A truly better | counts), f[P] in 0..1. The paper has hard labels 0 and 1: near ties then teach
             noise at full strength.
         weight: f[P], at least 0; None weighs all alike.
-        temperature: T > 0
 
     Returns:
         scalar; at its least when s(d) = y, log 2 when all utilities are equal.
     """
-    terms = F.binary_cross_entropy_with_logits((first - second) / temperature, label, reduction="none")
+    terms = F.binary_cross_entropy_with_logits(first - second, label, reduction="none")
     return _mean(terms, weight)
 
 
