@@ -70,9 +70,11 @@ def test_a_model_that_ranks_backwards_still_gets_a_rising_ctr():
 
 
 def test_temperature_makes_confidence_right():
-    # 3 of 4 pairs that differ by 4 logits are truly so ordered: calibrated when 4 / T = log 3.
+    # 3 of 4 pairs that differ by 4 logits are truly so ordered, with one more of each kind 4 of 6: 4 / T = log 2.
     pairs = [judged([4.0, 0.0], clicks) for clicks in ([900, 1], [900, 1], [900, 1], [1, 900])]
-    assert report.fit_temperature(pairs) == pytest.approx(4 / math.log(3), rel=0.03)
+    assert report.fit_temperature(pairs) == pytest.approx(4 / math.log(2), rel=0.03)
+    assert report.fit_temperature(pairs[:3]) == pytest.approx(4 / math.log(4), rel=0.03), "all right is not certain"
+    assert report.fit_temperature([judged([1.0, 1.0], [900, 1])]) == 1
 
 
 def test_few_clicks_make_no_model_unsure():

@@ -190,18 +190,25 @@ def calibrate(judged: Sequence[Judged], train: Sequence[ProductClicks], neutral:
 
 
 def fit_temperature(judged: Sequence[Judged]) -> float:
-    """The temperature T of most likelihood over all pairs, 1 when there is no pair: sum of log(p s + (1 - p) (1 - s)),
-    with p = sigmoid(gap / T) and s = P(first better | counts) of a prior that knows no first.
+    """The temperature T of most likelihood over all pairs, the sum of log(p s + (1 - p) (1 - s)), p = sigmoid(gap / T)
+    and s = P(first better | counts) of a prior that knows no first; 1 when no pair has a gap.
 
     What counts say is then evidence, not the truth: least cross-entropy with s, which is near to one half where clicks
-    are few, makes any model as unsure as they are (docs/LOG.md).
+    are few, makes any model as unsure as they are (docs/LOG.md). One pair more of typical gap is taken to be right and
+    one wrong (rule of succession), so that a few that are all right make no model certain.
     """
     pairs = [(j.utility, j.clicks.better, *np.triu_indices(len(j.scores), 1)) for j in judged]
     gap = np.concatenate([u[a] - u[b] for u, _, a, b in pairs])
     tilt = np.concatenate([2 * better[a, b] - 1 for _, better, a, b in pairs])
-    if not len(gap):
+    if not gap.any():
         return 1.0
-    return float(max(TEMPERATURES, key=lambda t: np.log1p(np.tanh(gap / (2 * t)) * tilt * CERTAIN).sum()))
+    typical = np.sqrt((gap**2).mean())
+
+    def likelihood(t: float) -> float:
+        one_more = -np.logaddexp(0, -typical / t) - np.logaddexp(0, typical / t)
+        return float(np.log1p(np.tanh(gap / (2 * t)) * tilt * CERTAIN).sum() + one_more)
+
+    return float(max(TEMPERATURES, key=likelihood))
 
 
 def fit_slope(utility: Sequence[Floats], judged: Sequence[Judged]) -> float:
