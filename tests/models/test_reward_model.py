@@ -209,8 +209,8 @@ def test_a_joint_model_sees_each_picture_once(name: str, tmp_path: Path, monkeyp
     text = instruct(sample_product(), of="joint")
     logits = model._read(text, [[images[0], images[1]], [images[1], images[0]]])  # pictures and words together
     margin = ((logits[0] - logits[1]) @ [1, -1]) / 2
-    seen, read = [], reward_model.see
-    monkeypatch.setattr(reward_model, "see", lambda *how: seen.append(1) or read(*how))
+    seen, read = [], reward_model.see_alone
+    monkeypatch.setattr(reward_model, "see_alone", lambda *how: seen.append(1) or read(*how))
     utility = model.utilities(sample_product(), images[:2])[:, 0]
     assert utility[0] - utility[1] == pytest.approx(margin, abs=1e-5)
     assert len(seen) == 2

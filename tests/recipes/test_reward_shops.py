@@ -17,8 +17,6 @@ from caig.recipes import reward
 from caig.recipes.reward import Config, samples, shops
 from tests.recipes.reward_toys import TINY, toy, weights, write_log
 
-SPREADS = ("spread_linear", "spread_pairwise")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -162,7 +160,7 @@ def test_a_reward_model_goes_on_from_what_it_knows(data: Path, tmp_path: Path, m
     monkeypatch.setattr(shops, "NEW_LR", 0.0)
     stayed = reward.build(config(data, tmp_path / "still", **start))[0].state_dict()
     apart = {name for name in before if not torch.equal(before[name], stayed[name])}
-    assert apart == {f"heads.utility.{name}" for name in ("shops_linear", "shops_pairwise", *SPREADS)}
+    assert apart == {f"heads.utility.{of}_{name}" for of in ("shops", "spread") for name in ("linear", "pairwise")}
     usual = "heads.utility.shops_linear"
     assert torch.allclose(stayed[usual][0], before[usual][0]) and not stayed[usual][1:].any(), "all like what is usual"
     monkeypatch.undo()

@@ -109,7 +109,6 @@ def test_a_stronger_attraction_reaches_clicks_and_true_ctrs(tmp_path: Path):
         )
         gallery = Gallery.open(settings)
         assert gallery.world(1) == World(1, shared=attraction)
-        assert gallery.world(1) == World(1, shared=attraction)
         liked.append(gallery.judge(1, 1).weights)  # the toy scenes' other half has no two pictures of a product
     assert not np.allclose(*liked), "its shoppers clicked otherwise"
 

@@ -38,7 +38,7 @@ from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
 from caig.models.adapters import load_adapted, save_adapter
 from caig.models.hub import Dtype, resolve
-from caig.models.mllm import PictureFeatures, encode, save_mllm, see, with_features
+from caig.models.mllm import PictureFeatures, encode, save_mllm, see_alone, with_features
 from caig.models.mllm.reading import core, positions_of
 from caig.models.utility import Utility
 from caig.types import Pixels, Product, Score
@@ -186,7 +186,7 @@ class RewardModel:
         order = list(permutations(range(len(squares)), 2))
         rows = [together(squares[a], squares[b], self.calibration.layout) for a, b in order]
         if self.calibration.layout == "slots":  # a picture looks the same in every pair
-            seen = [self._see(square) for square in squares]
+            seen = [see_alone(self.network.backbone, self.processor, square) for square in squares]
             logits = self._read(text, rows, [(seen[a], seen[b]) for a, b in order])
         else:
             logits = self._read(text, rows)
@@ -211,10 +211,6 @@ class RewardModel:
                 inputs = with_features(inputs, [one for row in seen[start : start + BATCH] for one in row])
             found.append(self.network(inputs)[0].double().cpu().numpy())
         return np.concatenate(found)
-
-    def _see(self, picture: Pixels) -> PictureFeatures:
-        backbone = self.network.backbone
-        return see(backbone, encode(self.processor, [""], [picture], backbone.device))[0]
 
 
 def together(left: Pixels, right: Pixels, layout: Layout) -> list[Pixels]:

@@ -51,8 +51,7 @@ class Utility(nn.Module):
     @torch.no_grad()
     def of_shops(self, shops: int) -> Utility:
         """A member for each of new `shops`, over the same tastes: all like what others usually do, until they learn."""
-        found = Utility(self.tastes.in_features, shops, tastes=self.tastes.out_features).to(self.linear.device)
-        found.tastes.load_state_dict(self.tastes.state_dict())
+        found = self._over_its_tastes(shops)
         for name in ("linear", "pairwise"):
             usual = getattr(self, f"shops_{name}")[0]
             getattr(found, name).copy_(usual.expand_as(getattr(found, name)))
@@ -62,11 +61,15 @@ class Utility(nn.Module):
     def taught(self, members: int) -> Utility:
         """A new shop's ensemble, which takes this one's members for the other shops and likes what they usually do."""
         shops = len(self.linear)
-        found = Utility(self.tastes.in_features, members, shops, self.tastes.out_features).to(self.linear.device)
-        found.tastes.load_state_dict(self.tastes.state_dict())
+        found = self._over_its_tastes(members, shops)
         for name in ("linear", "pairwise"):
             likes = self._likes(name)
             mean = likes.mean(0, keepdim=True)
             getattr(found, f"shops_{name}").copy_(torch.cat([mean, (likes - mean) / shops**0.5]))
             getattr(found, f"spread_{name}").copy_(likes.std(0, correction=0))
+        return found
+
+    def _over_its_tastes(self, members: int, shops: int = 0) -> Utility:
+        found = Utility(self.tastes.in_features, members, shops, self.tastes.out_features).to(self.linear.device)
+        found.tastes.load_state_dict(self.tastes.state_dict())
         return found

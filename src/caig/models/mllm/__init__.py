@@ -33,6 +33,7 @@ from caig.models.mllm.reading import (
     positions_of,
     prefill,
     see,
+    see_alone,
     with_features,
 )
 
@@ -60,5 +61,6 @@ __all__ = [
     "prefill",
     "save_mllm",
     "see",
+    "see_alone",
     "with_features",
 ]

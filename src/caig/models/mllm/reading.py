@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from caig.models.mllm.encoding import IGNORED
+from caig.models.mllm.encoding import IGNORED, encode
+from caig.types import Pixels
 
 OF_TOKENS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "position_ids")
 
@@ -163,6 +164,11 @@ def see(model: Any, inputs: Any) -> list[PictureFeatures]:
         PictureFeatures(tokens=tokens, deep=tuple(layer[k] for layer in layers), stacked=stacked)
         for k, tokens in enumerate(output.pooler_output)
     ]
+
+
+def see_alone(model: Any, processor: Any, picture: Pixels) -> PictureFeatures:
+    """Features of one picture u8[H, W, 3] by itself, to stand in any prompt."""
+    return see(model, encode(processor, [""], [picture], model.device))[0]
 
 
 def with_features(inputs: Any, features: Sequence[PictureFeatures]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from caig.errors import InputError
-from caig.models.mllm import PictureFeatures, encode, see, with_features
+from caig.models.mllm import PictureFeatures, encode, see_alone, with_features
 from caig.models.reward_model import GREY, RewardNetwork, together
 from caig.preference.losses import centred_log_ctr_error, click_share_error, pairwise_cross_entropy
 from caig.recipes.processes import is_sharded, own_rows, whole
@@ -124,7 +124,7 @@ class Eyes:
         if key not in self.seen:
             backbone = self.network.backbone
             was = backbone.training
-            self.seen[key] = see(backbone.eval(), encode(self.processor, [""], [picture], backbone.device))[0]
+            self.seen[key] = see_alone(backbone.eval(), self.processor, picture)
             backbone.train(was)
         return self.seen[key]
 
