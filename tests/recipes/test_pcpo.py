@@ -233,13 +233,13 @@ def test_the_share_of_settings_reaches_the_update(
     assert not same(tmp_path / "0.0", tmp_path / "1.0", r=0)
 
 
-def test_the_price_of_misfits_reaches_the_update(
+def test_the_margin_of_misfits_reaches_the_update(
     base: Path, shelf: list[Product], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("caig.recipes.pcpo_credit.setting_of", lambda text: text[0])  # toys name none
     monkeypatch.setattr("caig.recipes.pcpo_credit.suitable_settings", lambda category: "abcdefghijklm")
-    for name, price in (("free", 0.0), ("priced", 1.0)):
-        optimise(toy(base, tmp_path / name, rounds=1, misfit_price=price), shelf, models())
+    for name, margin in (("free", 0.0), ("priced", 9.0)):
+        optimise(toy(base, tmp_path / name, rounds=1, misfit_margin=margin), shelf, models())
     assert not same(tmp_path / "free", tmp_path / "priced", r=0)
 
 

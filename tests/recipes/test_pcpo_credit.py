@@ -9,7 +9,7 @@ import torch
 from caig.errors import InputError
 from caig.recipes import pcpo_credit
 from caig.recipes.pcpo import Config, with_preset
-from caig.recipes.pcpo_credit import Judged, credited, fitted, levelled, price_of_misfits, setting_share
+from caig.recipes.pcpo_credit import Aims, Judged, credited, fitted, levelled, setting_share
 from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.types import Product
@@ -120,24 +120,24 @@ def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float
     assert setting_share(free, 0.0, BEFORE, {**BEFORE, "entropy": entropy}) == 1.0
 
 
-def test_a_setting_that_does_not_suit_costs_its_price():
+def test_texts_that_do_not_suit_come_off_worse_by_the_margin():
     kitchen, beach, unknown = TEXTS[0], TEXTS[1], "plain words"
     products = [
         Product(id="milk", title="Oat milk", category="milk"),
+        Product(id="jam", title="Plum jam", category="milk"),
         Product(id="x", title="Velmora", category="no such kind"),
     ]
-    drafts = {"milk": [kitchen, beach, unknown], "x": [kitchen, beach]}
-    utilities = {"milk": [1.0, 2.0, 3.0], "x": [4.0, 5.0]}
-    assert fitted(products, drafts, utilities, 0.25) == {"milk": [1.0, 1.75, 2.75], "x": [4.0, 5.0]}
-    assert fitted(products, drafts, utilities, 0.0) == utilities
-
-
-@pytest.mark.parametrize(("match", "price"), [(0.9, 0.01), (0.8, 0.01), (0.795, 0.02), (0.78, 0.16), (0.3, 0.32)])
-def test_a_misfit_costs_more_the_more_of_the_match_rate_is_lost(match: float, price: float):
-    config = Config(catalog=Path("c"), out=Path("o"), misfit_price=0.01)
-    assert price_of_misfits(config, {"match": 0.8}, {"match": match}) == pytest.approx(price)
-    assert price_of_misfits(config, {}, {}) == 0.01, "what suits is not known"
-    assert price_of_misfits(replace(config, misfit_price=0.0), {"match": 0.8}, {"match": match}) == 0
+    drafts = {"milk": [kitchen, beach, unknown], "jam": [beach, kitchen, kitchen], "x": [kitchen, beach]}
+    utilities = {"milk": [1.0, 2.0, 3.0], "jam": [0.5, 1.0, 1.5], "x": [4.0, 5.0]}
+    # Misfits less what suits: milk 1 and 2, jam -0.5 and -1; 0.375 on average.
+    found = fitted(products, drafts, utilities, 0.25)
+    assert found.price == 0.625
+    assert found.utilities == {"milk": [1.0, 1.375, 2.375], "jam": [-0.125, 1.0, 1.5], "x": [4.0, 5.0]}
+    assert fitted(products, drafts, found.utilities, 0.25).price == pytest.approx(0), "no more is asked"
+    dear = {**utilities, "milk": [9.0, 2.0, 3.0]}
+    assert fitted(products, drafts, dear, 0.25) == Aims(dear, 0.0), "they never gain"
+    assert fitted(products, drafts, utilities, 0.0) == Aims(utilities, 0.0)
+    assert fitted(products[2:], drafts, utilities, 0.25).utilities == {"x": [4.0, 5.0]}, "what suits is not known"
 
 
 def test_watched_products_never_train_and_windows_go_round(shelf: list[Product]):

@@ -8,7 +8,7 @@ What differs from the paper, with docs/LOG.md for the numbers:
 - an anchor keeps chosen texts as likely as they were: differences alone are also met by texts that fall to pieces;
 - a candidate trains with what its words are worth to such products by the pictures of all candidates so far (`credit`);
 - what settings are worth to all products of a category counts for less where they lose variety (`min_entropy`), and
-  those that do not suit a product cost (`misfit_price`);
+  those that do not suit a product never pay (`misfit_margin`);
 - one low-rank adapter goes on through all rounds, and the reference is that adapter switched off;
 - the candidates of a product are painted from one seed of its own, not every picture from seed 42;
 - guards are watched on products that never train: a round to which one objects is taken in part, or stops the run.
@@ -49,7 +49,7 @@ class Config:
     """Run folder; a run that was cut goes on where it stopped."""
     preset: Literal["", "caig-published"] = ""
     """caig-published: 2 candidates, hard labels, beta 0.5, product weight 1 without anchor, no credit by words, guard
-    of entropy, price of misfits or halvings, rank 128, alpha 256, dropout 0.05, learning rate 2e-5, one pass, 3,200
+    of entropy, misfit margin or halvings, rank 128, alpha 256, dropout 0.05, learning rate 2e-5, one pass, 3,200
     products, 512 pixels. A setting that is given, and is not the default, stays as given."""
     prompt_model: str = "embedded-pretrained"
     start_from: str = ""
@@ -90,11 +90,11 @@ class Config:
     further; hard: the better one is chosen for sure, as published."""
     credit: Literal["words", "picture"] = "words"
     """What a candidate trains with: words: what its words are worth by all pictures so far; picture: the log CTR of its
-    own picture, as published. In both, less what `min_entropy` and `misfit_price` take off."""
-    misfit_price: float = 0.005
-    """What it costs at least, in log CTR, to name no setting that suits the product's category, where what suits it is
-    known (caig.data.everyday); 0, as published. 0.015 (`beta`) would make such texts e times as rare. It doubles with
-    each half a point of match rate that the watched products have lost."""
+    own picture, as published. In both, less what `min_entropy` and `misfit_margin` take off."""
+    misfit_margin: float = 0.015
+    """By how much, in log CTR, texts that name no setting that suits the product's category come off worse than those
+    that do, on average over a round's pairs, where what suits is known (caig.data.everyday): they pay whatever price
+    that takes. 0: none, as published. 0.015 is one `beta`."""
     rank: int = 16
     """Of a fresh adapter, as are alpha and dropout; one that goes on keeps its own."""
     alpha: float = 32.0
@@ -144,7 +144,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "caig-published": {
         "candidates": 2, "products": 3200, "labels": "hard", "credit": "picture", "beta": 0.5, "product_weight": 1.0,
-        "anchor": 0.0, "min_entropy": 0.0, "misfit_price": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0,
+        "anchor": 0.0, "min_entropy": 0.0, "misfit_margin": 0.0, "halvings": 0, "rank": 128, "alpha": 256.0,
         "dropout": 0.05, "lr": 2e-5, "epochs": 1, "side": 512,
     },
 }  # fmt: skip
@@ -224,17 +224,17 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         with clock.measure("seconds_update"):
             before = policy.weights
             share = credit.setting_share(config, share, base.metrics, watched[-1].metrics)
-            price = credit.price_of_misfits(config, base.metrics, watched[-1].metrics)
             judged.append(credit.Judged(window, drafts, utilities))
-            aims = store.by_one(f"rounds/{r}/aims", credit.aims, config, judged, share, price)
-            update(policy, Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims))
+            aims = credit.Aims(**store.by_one(f"rounds/{r}/aims", credit.aims, config, judged, share))
+            found = Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims.utilities)
+            update(policy, found)
         studio.refresh(window, pictures)
         with clock.measure("seconds_watch"):
             seen, part = steps.within_guards(store, r + 1, policy, studio, shelf.watched, base, before)
             watched.append(seen)
         keep(policy, r)
         alarms = steps.alarms(config, base.metrics, watched[-1].metrics)
-        chosen = {"setting_share": share, "misfit_price": price, "part": part}
+        chosen = {"setting_share": share, "misfit_price": aims.price, "part": part}
         policy.tell(r + 1, alarm="; ".join(alarms), **chosen, **watched[-1].metrics, **clock.seconds)
         if alarms:
             break

@@ -1,5 +1,5 @@
 """What a round's candidates are credited with: utilities of pictures, smoothed over words and products; of what
-settings are worth by themselves, only as much is left as their variety allows, and those that do not suit cost."""
+settings are worth by themselves, only as much is left as their variety allows, and those that do not suit never pay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 LATEST = 8192  # pictures by which words are judged
 ELSEWHERE = 2.0  # texts that what a setting is worth in all categories counts for, in each
 MARGIN = 0.05  # of the pre-trained entropy of settings, since that of the watched products errs by 0.03
-DOUBLING, DEAREST = 0.005, 32.0  # loss of match rate for which a misfit costs twice as much; and at most so many times
 ByProduct = Mapping[str, Any]
 
 
@@ -41,17 +40,6 @@ def setting_share(config: Config, last: float, before: Mapping[str, float], now:
     return (last + allowed) / 2
 
 
-def price_of_misfits(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """What a misfit costs in the next round, in log CTR: `misfit_price`, twice as much for each `DOUBLING` of match
-    rate that the watched products have lost since `before` all rounds, `DEAREST` times as much at most.
-
-    How strongly shoppers are drawn to what does not suit is another matter in each shop, so that no one price would do:
-    an exterior penalty, which grows where its constraint is not met. Not in the paper.
-    """
-    lost = before.get("match", 0.0) - now.get("match", 1.0)
-    return config.misfit_price * float(np.clip(2 ** (lost / DOUBLING), 1.0, DEAREST))
-
-
 @dataclass(frozen=True)
 class Judged:
     """A round's products, their candidates and the utilities of these: product id -> N texts, N numbers."""
@@ -66,11 +54,19 @@ class Judged:
         return np.array([colours(product) for product in self.products])
 
 
-def aims(config: Config, rounds: Sequence[Judged], share: float, price: float) -> dict[str, list[float]]:
-    """What the last of `rounds` trains on, product id -> N utilities: `credited`, `levelled`, then `fitted`."""
+@dataclass(frozen=True)
+class Aims:
+    """What a round trains on: product id -> N utilities; and what misfits cost in them, in log CTR."""
+
+    utilities: ByProduct
+    price: float
+
+
+def aims(config: Config, rounds: Sequence[Judged], share: float) -> Aims:
+    """Of the last of `rounds`: `credited`, `levelled`, then `fitted`."""
     last = rounds[-1]
     levels = levelled(last.products, last.drafts, credited(config, rounds), share)
-    return fitted(last.products, last.drafts, levels, price)
+    return fitted(last.products, last.drafts, levels, config.misfit_margin)
 
 
 def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:
@@ -136,20 +132,25 @@ def levelled(
     }
 
 
-def fitted(
-    products: Sequence[Product], drafts: ByProduct, utilities: ByProduct, price: float
-) -> dict[str, list[float]]:
-    """Utilities less `price` for texts that name no setting that suits their product; nothing where what suits its
-    category is not known.
+def fitted(products: Sequence[Product], drafts: ByProduct, utilities: ByProduct, margin: float) -> Aims:
+    """Utilities less a price for misfits: texts that name no setting that suits their product's category, where what
+    suits it is known (`suitable_settings`).
 
-    What is liked by all shoppers draws a policy to settings that do not suit, which the product-centric term alone does
-    not hold back: it asks that texts depend on the product, not how. Not in the paper.
+    The price is the least at which, over all pairs of a misfit and a text that suits of one product, misfits come off
+    `margin` worse on average; with a margin of 0 there is none. What is liked by all shoppers draws a policy to
+    settings that do not suit, in some shops and not in others, and each round's pictures tell how strongly. The
+    product-centric term alone does not hold that back: it asks that texts depend on the product, not how. Not in the
+    paper.
     """
     suits = {product.id: suitable_settings(product.category) for product in products}
-    return {
-        id: [
-            u if suits[id] is None or setting_of(text) in suits[id] else u - price
-            for text, u in zip(drafts[id], own, strict=True)
-        ]
-        for id, own in utilities.items()
+    misfits = {
+        id: np.array([found is not None and setting_of(text) not in found for text in drafts[id]], dtype=bool)
+        for id, found in suits.items()
     }
+    gaps = [
+        np.subtract.outer(np.asarray(utilities[id])[bad], np.asarray(utilities[id])[~bad]).ravel()
+        for id, bad in misfits.items()
+    ]
+    gap = float(np.mean(np.concatenate(gaps))) if any(len(found) for found in gaps) else 0.0
+    price = max(0.0, gap + margin) if margin else 0.0
+    return Aims({id: (np.asarray(utilities[id]) - price * bad).tolist() for id, bad in misfits.items()}, price)

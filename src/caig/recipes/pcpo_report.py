@@ -98,7 +98,7 @@ def _verdicts(config: Config, rounds: int) -> str:
     for r in range(rounds):
         drafts, aims = (_read(config, r, name) for name in ("drafts", "aims"))
         for id, texts in list(drafts.items())[:SHOWN]:
-            ranked = sorted(zip(aims[id], texts, strict=True), reverse=True)
+            ranked = sorted(zip(aims["utilities"][id], texts, strict=True), reverse=True)
             (high, best), (low, worst) = ranked[0], ranked[-1]
             rows.append(
                 f"<tr><td>{r}</td><td>{escape(id)}</td><td>{escape(best)} ({high:.2f})</td>"

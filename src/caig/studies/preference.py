@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 ADS = 4
 ROWS: Mapping[str, Mapping[str, Any]] = {
-    "DPO only": {"credit": "picture", "product_weight": 0.0, "anchor": 0.0, "min_entropy": 0.0, "misfit_price": 0.0},
+    "DPO only": {"credit": "picture", "product_weight": 0.0, "anchor": 0.0, "min_entropy": 0.0, "misfit_margin": 0.0},
     "PCPO as published": {
         "candidates": 2,
         "labels": "hard",
@@ -58,7 +58,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
         "product_weight": 1.0,
         "anchor": 0.0,
         "min_entropy": 0.0,
-        "misfit_price": 0.0,
+        "misfit_margin": 0.0,
         "epochs": 1,
     },
     "ours": {},
