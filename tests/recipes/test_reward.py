@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from caig.data.clicks import read_clicks
 from caig.data.comparisons import compare
@@ -340,6 +341,18 @@ def test_windows_are_compared_apart_and_their_spread_is_fitted_together(data: Pa
     sure = [np.abs(read.train[0].better - 0.5).max() for read in (alone, both)]
     print(f"required: labels of the small window surer beside the large one; measured: {sure}")
     assert sure[1] > sure[0] and own[0].better.shape == (3, 3)
+
+
+def test_one_name_means_another_picture_in_another_log(data: Path, tmp_path: Path):
+    for name, grey in (("a", 10), ("b", 200)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32), (grey, grey, grey)).save(tmp_path / name / "own.png")
+        (tmp_path / name / "clicks.csv").write_text(
+            "product_id,creative_id,image,impressions,clicks\np0002,own,own.png,900,9\n"
+        )
+    read = samples.read_log(data, [tmp_path / "a", tmp_path / "b"], None, 32)
+    found = [product.pictures[0].max() for product in (*read.train, *read.held_out)]
+    assert found == [10, 200] and read.rejected == ()
 
 
 def test_kept_heads_go_on_from_the_model_that_they_come_from(data: Path, uncut: Path, tmp_path: Path):

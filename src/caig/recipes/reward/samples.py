@@ -183,9 +183,10 @@ def tell(samples: Samples) -> None:
 
 
 def read_part(part: Path, data: Path, products: Mapping[str, Product], side: int, into: dict[str, Pixels]) -> ClickLog:
-    """One log, left with the creatives whose product is known and whose picture, put letterboxed `into` by the name
-    that the log has for it, can be read."""
+    """One log, left with the creatives whose product is known and whose picture, put letterboxed `into` by its path,
+    can be read."""
     log, folders = read_clicks(part, images=[data]), [data, part if part.is_dir() else part.parent]
+    log = replace(log, creatives=tuple(replace(c, image=_path_of(c.image, folders)) for c in log.creatives))
     unreadable = read_pictures(log.creatives, folders, side, into)
     unknown = [f"creative '{c.creative_id}' of '{c.product_id}'" for c in log.creatives if c.product_id not in products]
     kept = tuple(c for c in log.creatives if c.image in into and c.product_id in products)
@@ -352,6 +353,12 @@ def product_clicks(
 def _bare(creative: CreativeClicks) -> CreativeClicks:
     """The creative without its window."""
     return replace(creative, product_id=creative.product_id.rpartition(WITHIN)[2])
+
+
+def _path_of(name: str, folders: Sequence[Path]) -> str:
+    """Where the picture lies, since two logs may have one name for unlike pictures; `name`, if nowhere."""
+    path = find_image(name, folders)
+    return name if path is None else "#".join([str(path), *name.split("#", 1)[1:]])
 
 
 def _read_picture(name: str, folders: Sequence[Path], archives: Archives) -> Pixels:
