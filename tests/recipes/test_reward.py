@@ -353,6 +353,9 @@ def test_one_name_means_another_picture_in_another_log(data: Path, tmp_path: Pat
     read = samples.read_log(data, [tmp_path / "a", tmp_path / "b"], None, 32)
     found = [product.pictures[0].max() for product in (*read.train, *read.held_out)]
     assert found == [10, 200] and read.rejected == ()
+    moved = (tmp_path / "a").rename(tmp_path / "c")
+    told = [report.describe(samples.read_log(data, [part], None, 32))["clicks"] for part in (tmp_path / "b", moved)]
+    assert told[0] == told[1], "wherever the log lies"
 
 
 def test_kept_heads_go_on_from_the_model_that_they_come_from(data: Path, uncut: Path, tmp_path: Path):
