@@ -9,7 +9,7 @@ import torch
 from caig.errors import InputError
 from caig.recipes import pcpo_credit
 from caig.recipes.pcpo import Config, with_preset
-from caig.recipes.pcpo_credit import Aims, Judged, credited, fitted, levelled, setting_share
+from caig.recipes.pcpo_credit import Aims, Judged, credited, fitted, levelled, misfit_margin, setting_share
 from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
 from caig.recipes.pcpo_update import Group, pairs_of
 from caig.types import Product
@@ -108,7 +108,9 @@ def test_what_a_setting_is_worth_to_a_category_is_levelled(monkeypatch: pytest.M
     assert levelled(products, drafts, utilities, 0.0)["c"][0] == -2.0 + 0.875
 
 
-@pytest.mark.parametrize(("entropy", "share"), [(2.0, 1.0), (1.9, 2 / 3), (1.7, 0.0), (1.0, 0.0), (2.5, 1.0)])
+@pytest.mark.parametrize(
+    ("entropy", "share"), [(2.0, 1.0), (1.9, 2 / 3), (1.7, 0.0), (1.64, -0.2), (1.0, -1.0), (2.5, 1.0)]
+)
 def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float, share: float):
     config = Config(catalog=Path("c"), out=Path("o"), min_entropy=0.8)  # so that nothing counts at 0.85 of 2
     now, shares = {**BEFORE, "entropy": entropy}, [0.4]
@@ -136,8 +138,15 @@ def test_texts_that_do_not_suit_come_off_worse_by_the_margin():
     assert fitted(products, drafts, found.utilities, 0.25).price == pytest.approx(0), "no more is asked"
     dear = {**utilities, "milk": [9.0, 2.0, 3.0]}
     assert fitted(products, drafts, dear, 0.25) == Aims(dear, 0.0), "they never gain"
-    assert fitted(products, drafts, utilities, 0.0) == Aims(utilities, 0.0)
+    assert fitted(products, drafts, utilities, -0.5) == Aims(utilities, 0.0)
     assert fitted(products[2:], drafts, utilities, 0.25).utilities == {"x": [4.0, 5.0]}, "what suits is not known"
+
+
+@pytest.mark.parametrize(("match", "margin"), [(0.8, 0.03), (0.76, 0.06), (0.84, 0.0), (0.88, -0.03)])
+def test_the_margin_of_misfits_follows_the_match_rate(match: float, margin: float):
+    config = Config(catalog=Path("c"), out=Path("o"), misfit_margin=0.03)
+    assert misfit_margin(config, {"match": 0.8}, {"match": match}) == pytest.approx(margin)
+    assert misfit_margin(config, {}, {}) == 0.03, "what suits is not known"
 
 
 def test_watched_products_never_train_and_windows_go_round(shelf: list[Product]):

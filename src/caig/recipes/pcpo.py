@@ -91,10 +91,11 @@ class Config:
     credit: Literal["words", "picture"] = "words"
     """What a candidate trains with: words: what its words are worth by all pictures so far; picture: the log CTR of its
     own picture, as published. In both, less what `min_entropy` and `misfit_margin` take off."""
-    misfit_margin: float = 0.015
+    misfit_margin: float = 0.03
     """By how much, in log CTR, texts that name no setting that suits the product's category come off worse than those
     that do, on average over a round's pairs, where what suits is known (caig.data.everyday): they pay whatever price
-    that takes. 0: none, as published. 0.015 is one `beta`."""
+    that takes. It grows with the match rate that was lost, twice as much at 0.04, none where that was gained. 0: no
+    price, as published."""
     rank: int = 16
     """Of a fresh adapter, as are alpha and dropout; one that goes on keeps its own."""
     alpha: float = 32.0
@@ -116,8 +117,8 @@ class Config:
     """Guard: nats that a description may lie from the reference, on average."""
     min_entropy: float = 0.8
     """Guard: share of the pre-trained model's entropy of settings within a category that must be left. The nearer the
-    entropy comes to it, the less counts what a setting is worth to all products of a category, and nothing at 0.05
-    above it; 0 leaves it free, as published."""
+    entropy comes to it, the less counts what a setting is worth to all products of a category: nothing at 0.05 above
+    it, and below that the opposite; 0 leaves it free, as published."""
     min_distinct: float = 0.6
     """Guard: share of its distinct-2 that must be left."""
     max_match_drop: float = 0.1
@@ -225,7 +226,8 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
             before = policy.weights
             share = credit.setting_share(config, share, base.metrics, watched[-1].metrics)
             judged.append(credit.Judged(window, drafts, utilities))
-            aims = credit.Aims(**store.by_one(f"rounds/{r}/aims", credit.aims, config, judged, share))
+            margin = credit.misfit_margin(config, base.metrics, watched[-1].metrics)
+            aims = credit.Aims(**store.by_one(f"rounds/{r}/aims", credit.aims, config, judged, share, margin))
             found = Round(number=r, products=window, others=shelf.train, drafts=drafts, utilities=aims.utilities)
             update(policy, found)
         studio.refresh(window, pictures)

@@ -24,20 +24,30 @@ if TYPE_CHECKING:
 LATEST = 8192  # pictures by which words are judged
 ELSEWHERE = 2.0  # texts that what a setting is worth in all categories counts for, in each
 MARGIN = 0.05  # of the pre-trained entropy of settings, since that of the watched products errs by 0.03
+BAND = 0.04  # match rate, lost or gained, at which the margin of misfits is twice itself or none
 ByProduct = Mapping[str, Any]
 
 
 def setting_share(config: Config, last: float, before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """How much of what a setting is worth by itself counts in the next round, 0 to 1: half of the way from the `last`
-    share to what the entropy of settings allows: 1 where it is that `before` all rounds, 0 at `MARGIN` above its guard.
+    """How much of what a setting is worth by itself counts in the next round, -1 to 1: half of the way from the `last`
+    share to what the entropy of settings allows: 1 where it is that `before` all rounds, 0 at `MARGIN` above its guard,
+    and less below that, so that what is named too often gives way.
 
     What it allows at once would swing: entropy comes back in a round in which settings count for nothing.
     """
     if not config.min_entropy:
         return 1.0
     wanted = (config.min_entropy + MARGIN) * before["entropy"]
-    allowed = float(np.clip((now["entropy"] - wanted) / max(before["entropy"] - wanted, 1e-9), 0.0, 1.0))
+    allowed = float(np.clip((now["entropy"] - wanted) / max(before["entropy"] - wanted, 1e-9), -1.0, 1.0))
     return (last + allowed) / 2
+
+
+def misfit_margin(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """By how much, in log CTR, misfits are to come off worse in the next round (`fitted`): `config.misfit_margin` where
+    the match rate of watched products is that `before` all rounds, more where some was lost, less or nothing where some
+    was gained, since variety and clicks pay for it."""
+    gained = now.get("match", 0.0) - before.get("match", 0.0)
+    return config.misfit_margin * (1 - gained / BAND)
 
 
 @dataclass(frozen=True)
@@ -62,11 +72,13 @@ class Aims:
     price: float
 
 
-def aims(config: Config, rounds: Sequence[Judged], share: float) -> Aims:
+def aims(config: Config, rounds: Sequence[Judged], share: float, margin: float) -> Aims:
     """Of the last of `rounds`: `credited`, `levelled`, then `fitted`."""
     last = rounds[-1]
     levels = levelled(last.products, last.drafts, credited(config, rounds), share)
-    return fitted(last.products, last.drafts, levels, config.misfit_margin)
+    if not config.misfit_margin:
+        return Aims(levels, 0.0)
+    return fitted(last.products, last.drafts, levels, margin)
 
 
 def credited(config: Config, rounds: Sequence[Judged]) -> ByProduct:
@@ -137,10 +149,9 @@ def fitted(products: Sequence[Product], drafts: ByProduct, utilities: ByProduct,
     suits it is known (`suitable_settings`).
 
     The price is the least at which, over all pairs of a misfit and a text that suits of one product, misfits come off
-    `margin` worse on average; with a margin of 0 there is none. What is liked by all shoppers draws a policy to
-    settings that do not suit, in some shops and not in others, and each round's pictures tell how strongly. The
-    product-centric term alone does not hold that back: it asks that texts depend on the product, not how. Not in the
-    paper.
+    `margin` worse on average, and never below 0. What is liked by all shoppers draws a policy to settings that do not
+    suit, in some shops and not in others, and each round's pictures tell how strongly. The product-centric term alone
+    does not hold that back: it asks that texts depend on the product, not how. Not in the paper.
     """
     suits = {product.id: suitable_settings(product.category) for product in products}
     misfits = {
@@ -152,5 +163,5 @@ def fitted(products: Sequence[Product], drafts: ByProduct, utilities: ByProduct,
         for id, bad in misfits.items()
     ]
     gap = float(np.mean(np.concatenate(gaps))) if any(len(found) for found in gaps) else 0.0
-    price = max(0.0, gap + margin) if margin else 0.0
+    price = max(0.0, gap + margin)
     return Aims({id: (np.asarray(utilities[id]) - price * bad).tolist() for id, bad in misfits.items()}, price)
