@@ -62,8 +62,8 @@ class Config:
     """New clicks that a cycle needs."""
     window: int = 1
     """Days, counted from 1970, within which ads are compared."""
-    steps: int = 400
-    """Steps of the reward model."""
+    steps: int = 200
+    """Steps of the reward model; with few clicks more harm (docs/LOG.md)."""
     tune: Literal["heads", "language", "lora", "full"] = "heads"
     """What of the reward model learns beside its heads: nothing, which is best for some thousand clicks (docs/LOG.md),
     or more; an adapter goes on as one."""
@@ -71,7 +71,8 @@ class Config:
     """kept: --reward-model learned from these shoppers, so what it likes is gone on from; new: from others, as embedded
     did, so each cycle begins with what is usual (`caig.models.utility`)."""
     lr: float = 1e-4
-    head_lr: float = 3e-3
+    head_lr: float | None = None
+    """None: as `caig train reward` has it."""
     gate: Literal["better", "credible"] = "better"
     """better: the new reward model must be better on held-out clicks, than the last one and than chance; credible: with
     its 95 % intervals."""

@@ -17,7 +17,7 @@ An ablation differs in one thing from its row in REFERENCES, which is `ours` unl
 Three rows differ in more, and `1,000 impressions` has labels of its own, so that pairs can't be set side by side:
 
     language model tuned    the language model learns beside the heads. So it has other rates, and a step has 8 products
-                            of 4 pictures, mirrored and in other words, in place of 16 that are read once
+                            of 4 pictures, mirrored and in other words, in place of 16 of 8 that are read once
     joint, both orders      two pictures a sequence (against language model tuned). So a step has 16 products of 2
                             pictures, there is no ensemble, and the point loss is another one with its own weight
     published               the paper's recipe: joint, one order, with hard labels and a filter on pairs
@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 # As the embedded reward model was made: heads over tastes that other shops taught.
-OURS: Final[Mapping[str, Any]] = {"tune": "heads", "head_lr": 1e-2, "products": 16}
+OURS: Final[Mapping[str, Any]] = {"tune": "heads"}
 JOINT: Final[Mapping[str, Any]] = {"form": "joint", "products": 16, "pictures": 2, "point_weight": 0.5}
 NEW_NOUNS = "ours, nouns new to the heads, not to the tower"
 ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {

@@ -17,7 +17,7 @@ itself alone; `out`/tower is the backbone that all trained systems but the cnn s
 worlds, but those of other shops on the same shelf (`shops`), as a model would that serves many. Or `backbone` names
 another.
 Systems that train layers take the learning rate, of `lrs`, with the best validation accuracy, at the same number of
-steps and pictures. Heads alone have one rate, and twice the pictures a step, each of them read once.
+steps and pictures. Heads alone have one rate, and four times the pictures a step, each of them read once.
 """
 
 from __future__ import annotations
@@ -228,13 +228,13 @@ def fill(shelf: Shelf, system: str) -> dict[str, Any]:
 
 
 def trained(shelf: Shelf, system: str) -> tuple[Floats, float]:
-    """(utilities f64[N], learning rate) of the reward recipe with `system`'s settings, best of `lrs` on validation;
-    heads alone have a rate of their own."""
+    """(utilities f64[N], learning rate) of the reward recipe with `system`'s settings, best of `lrs` on validation; 0
+    for heads alone, which have a rate of their own."""
     fields = dict(ABLATIONS[system])
     clicks = shelf.log(fields.pop("impressions", shelf.config.impressions))
     if fields.pop("nouns", False):
         clicks = without_held_out_nouns(shelf, clicks)
-    rates = [fields["head_lr"]] if fields.get("tune") == "heads" else shelf.config.lrs
+    rates = [0.0] if fields.get("tune") == "heads" else shelf.config.lrs
     found = {lr: _train(shelf, system, clicks, fields, lr) for lr in rates}
     best = max(found, key=lambda lr: accuracy(shelf, found[lr], "validation"))
     return found[best], best

@@ -88,16 +88,16 @@ class Config:
     """Of the tower's losses, on `tower_batch` pictures beside, where a fresh tower learned by them; 0: it only judges
     from then on. Doubles the price."""
     steps: int = 500
-    products: int = 8
-    """Products a step."""
-    pictures: int = 4
-    """Pictures per product and step; every pair of them is compared."""
+    products: int | None = None
+    """Products a step. None: 8; 16 where the heads alone learn."""
+    pictures: int | None = None
+    """Pictures per product and step; every pair of them is compared. None: 4; 8 where the heads alone learn."""
     members: int = 5
     """Siamese: heads of the ensemble that tells how sure the mean is."""
     lr: float = 1e-4
     """Of the backbone. Larger ones learn the training pictures by heart (docs/LOG.md)."""
-    head_lr: float = 1e-3
-    """Of the heads, which are new."""
+    head_lr: float | None = None
+    """Of the heads. None: 1e-3; 1e-2 where they alone learn (docs/LOG.md)."""
     warmup: int | None = None
     """Steps of linear warm-up of each leg; a cosine down to 0 follows. None: 40, a tenth of a leg of less than 400."""
     weight_decay: float = 0.05
@@ -136,6 +136,21 @@ class Config:
             if 0 < steps <= self.warmup_of(steps):
                 hint = "Lower it, or no step reaches the rate."
                 raise InputError("warmup", expected=f"fewer than {name}, {steps}", got=str(self.warmup), next_step=hint)
+
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """Products a step, and pictures of each."""
+        products, pictures, _ = self._usual
+        return self.products or products, self.pictures or pictures
+
+    @property
+    def rate_of_heads(self) -> float:
+        """Their learning rate."""
+        return self._usual[2] if self.head_lr is None else self.head_lr
+
+    @property
+    def _usual(self) -> tuple[int, int, float]:
+        return (16, 8, 1e-2) if self.tune == "heads" else (8, 4, 1e-3)
 
     def warmup_of(self, steps: int) -> int:
         """Steps of warm-up of a leg of `steps`."""

@@ -270,17 +270,17 @@ def draw_batch(products: Sequence[ProductClicks], config: Config, seed: int) -> 
 
     Mirroring keeps the label; changes of colour would not, and are never made. CatalogError without a usable pair.
     """
-    rng = Random(seed)
+    rng, (count, of_each) = Random(seed), config.drawn
     usable = [(product, pairs) for product in products if (pairs := product.pairs(config))]
     if not usable:
         got = f"none among {len(products)} products"
         raise CatalogError(
             "pairs", expected="one within the filter", got=got, next_step="Loosen --ratio or --more-than."
         )
-    drawn = rng.choices(usable, weights=[len(product.creatives) for product, _ in usable], k=config.products)
+    drawn = rng.choices(usable, weights=[len(product.creatives) for product, _ in usable], k=count)
     texts, pictures, columns, pairs = [], [], [], []
     for number, (product, allowed) in enumerate(drawn):
-        chosen, start = _choose(product, allowed, config.pictures, rng), len(pictures)
+        chosen, start = _choose(product, allowed, of_each, rng), len(pictures)
         label = product.better if config.labels == "soft" else product.observed
         known = set(allowed)
         for (i, a), (j, b) in combinations(enumerate(chosen), 2):

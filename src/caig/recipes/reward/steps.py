@@ -59,7 +59,7 @@ def trainable(network: RewardNetwork, config: Config) -> list[dict[str, Any]]:
     """The optimizer's groups of what learns, backbone and heads."""
     own = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
     new = [parameter for parameter in network.heads.parameters() if parameter.requires_grad] + [network.log_slope]
-    return [{"params": own, "initial_lr": config.lr}, {"params": new, "initial_lr": config.head_lr}]
+    return [{"params": own, "initial_lr": config.lr}, {"params": new, "initial_lr": config.rate_of_heads}]
 
 
 class Eyes:
