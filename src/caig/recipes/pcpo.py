@@ -8,7 +8,7 @@ What differs from the paper, with docs/LOG.md for the numbers:
 - an anchor keeps chosen texts as likely as they were: differences alone are also met by texts that fall to pieces;
 - a candidate trains with what its words are worth to such products by the pictures of all candidates so far (`credit`);
 - what settings are worth to all products of a category counts for less where they lose variety (`min_entropy`), and
-  those that do not suit a product never pay (`misfit_margin`);
+  those that do not suit a product come off worse (`misfit_margin`);
 - one low-rank adapter goes on through all rounds, and the reference is that adapter switched off;
 - the candidates of a product are painted from one seed of its own, not every picture from seed 42;
 - guards are watched on products that never train: a round to which one objects is taken in part, or stops the run.
@@ -94,8 +94,8 @@ class Config:
     misfit_margin: float = 0.03
     """By how much, in log CTR, texts that name no setting that suits the product's category come off worse than those
     that do, on average over a round's pairs, where what suits is known (caig.data.everyday): they pay whatever price
-    that takes. It grows with the match rate that was lost, twice as much at 0.04, none where that was gained. 0: no
-    price, as published."""
+    that takes. More where match rate was lost, twice as much at 0.04, and less where some was gained. 0: no price, as
+    published."""
     rank: int = 16
     """Of a fresh adapter, as are alpha and dropout; one that goes on keeps its own."""
     alpha: float = 32.0

@@ -141,7 +141,8 @@ class Config:
     def drawn(self) -> tuple[int, int]:
         """Products a step, and pictures of each."""
         products, pictures, _ = self._usual
-        return self.products or products, self.pictures or pictures
+        asked, of_each = self.products, self.pictures
+        return products if asked is None else asked, pictures if of_each is None else of_each
 
     @property
     def rate_of_heads(self) -> float:
