@@ -1,5 +1,6 @@
 """What a round's candidates are credited with: utilities of pictures, smoothed over words and products; of what
-settings are worth by themselves, only as much is left as their variety allows, and those that do not suit come off worse."""
+settings are worth by themselves, only as much is left as their variety allows; those that do not suit come off worse.
+"""
 
 from __future__ import annotations
 
