@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-# As the embedded reward model was made: heads over tastes that other shops taught.
+# Heads alone over tastes that other shops taught, at the defaults of the recipe.
 OURS: Final[Mapping[str, Any]] = {"tune": "heads"}
 JOINT: Final[Mapping[str, Any]] = {"form": "joint", "products": 16, "pictures": 2, "point_weight": 0.5}
 NEW_NOUNS = "ours, nouns new to the heads, not to the tower"
