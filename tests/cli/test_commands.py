@@ -220,9 +220,10 @@ def test_train_runs_the_recipe_with_its_config(caig, monkeypatch: pytest.MonkeyP
         return config.out / "model"
 
     monkeypatch.setattr(background, "run", run)
-    done = caig("train", "background", "--data", "d", "--out", "o", "--unet-batch", "3", "--legs", "unet")
-    assert (done.code, done.out, done.err) == (0, "o/model\n", "")
-    assert seen == [background.Config(data=Path("d"), out=Path("o"), unet_batch=3, legs=("unet",))]
+    for legs in (("--legs", "unet", "decoder"), ("--legs", "unet", "--legs", "decoder")):
+        done = caig("train", "background", "--data", "d", *legs, "--out", "o", "--unet-batch", "3")
+        assert (done.code, done.out, done.err) == (0, "o/model\n", "")
+    assert seen == 2 * [background.Config(data=Path("d"), out=Path("o"), unet_batch=3, legs=("unet", "decoder"))]
 
 
 def test_help_is_instant() -> None:

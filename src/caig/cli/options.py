@@ -192,7 +192,8 @@ def command_of(module: str, show: Callable[[Any], None] = print) -> Callable[...
         quiet()
         show(stage.run(config))
 
-    command.__annotations__ = {"config": Annotated[stage.Config, Parameter(name="*", negative_iterable=())]}
+    own = Parameter(name="*", negative_iterable=(), consume_multiple=True)  # --legs unet decoder, or --legs twice
+    command.__annotations__ = {"config": Annotated[stage.Config, own]}
     if all(field.default is not MISSING for field in fields(stage.Config)):
         command.__kwdefaults__ = {"config": stage.Config()}
     command.__doc__ = stage.__doc__
