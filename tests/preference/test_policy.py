@@ -48,7 +48,7 @@ def test_product_centric_needs_no_rejected_answer():
 
 
 def test_ipo():
-    assert ipo(pairs(), 0.5).item() == pytest.approx((3 - 1) ** 2)
+    assert ipo(pairs(), 0.5).item() == pytest.approx(0.5**2 * (3 - 1) ** 2)
     assert ipo(pairs(), 1 / 6).item() == pytest.approx(0)
 
 

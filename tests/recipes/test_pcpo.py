@@ -164,6 +164,7 @@ def test_a_finished_run_does_nothing_again(base: Path, shelf: list[Product], unc
 def test_a_folder_of_other_settings_is_left_alone(base: Path, shelf: list[Product], uncut: Path):
     with pytest.raises(InputError, match=r"expected a new folder, or a run with the same settings.*beta: 0.1, now 0.2"):
         optimise(toy(base, uncut, beta=0.2), shelf, models())
+    optimise(toy(base, uncut, checkpointing=True), shelf, models())  # changes no weight
 
 
 @pytest.mark.parametrize(
@@ -221,6 +222,7 @@ def test_a_step_too_far_is_halved_and_a_cut_run_halves_it_again(
         assert torch.allclose(kept[name], (start[name] + value) / 2)
     lines = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
     assert [line["part"] for line in lines if "part" in line] == [0.5, 1.0]
+    assert "Guards objected, so a part was taken: 0.5 of round 1.<" in (tmp_path / "run/index.html").read_text()
 
 
 def test_the_share_of_settings_reaches_the_update(

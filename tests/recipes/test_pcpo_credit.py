@@ -120,6 +120,8 @@ def test_a_setting_counts_less_the_nearer_entropy_is_to_its_guard(entropy: float
     assert shares[-1] == pytest.approx(share, abs=1e-6)
     free = Config(catalog=Path("c"), out=Path("o"), min_entropy=0.0)
     assert setting_share(free, 0.0, BEFORE, {**BEFORE, "entropy": entropy}) == 1.0
+    with pytest.raises(InputError, match="min_entropy: expected 0 to 0.9, got 0.95"):
+        Config(catalog=Path("c"), out=Path("o"), min_entropy=0.95)
 
 
 def test_texts_that_do_not_suit_come_off_worse_by_the_margin():
@@ -142,7 +144,9 @@ def test_texts_that_do_not_suit_come_off_worse_by_the_margin():
     assert fitted(products[2:], drafts, utilities, 0.25).utilities == {"x": [4.0, 5.0]}, "what suits is not known"
 
 
-@pytest.mark.parametrize(("match", "margin"), [(0.8, 0.03), (0.76, 0.06), (0.84, 0.0), (0.88, -0.03)])
+@pytest.mark.parametrize(
+    ("match", "margin"), [(0.8, 0.03), (0.76, 0.06), (0.7, 0.06), (0.82, 0.015), (0.84, 0.0), (0.9, 0.0)]
+)
 def test_the_margin_of_misfits_follows_the_match_rate(match: float, margin: float):
     config = Config(catalog=Path("c"), out=Path("o"), misfit_margin=0.03)
     assert misfit_margin(config, {"match": 0.8}, {"match": match}) == pytest.approx(margin)

@@ -7,10 +7,22 @@ import numpy as np
 import pytest
 
 from caig.errors import InputError
+from caig.recipes.pcpo import Config as Training
 from caig.shop.shoppers import World
 from caig.shop.statistics import look
 from caig.studies.learnability import features
-from caig.studies.preference import ROWS, Config, above, average, check_size, in_blocks, run, summary, training
+from caig.studies.preference import (
+    ROWS,
+    UNGUARDED,
+    Config,
+    above,
+    average,
+    check_size,
+    in_blocks,
+    run,
+    summary,
+    training,
+)
 from caig.studies.preference_parts import Bank, Gallery, LookJudge, canvas_of, mask_of, write_photos
 from caig.studies.shelf import read_ads
 from caig.types import Description, Estimate, Product
@@ -61,6 +73,12 @@ def test_rows_paint_and_step_alike(tmp_path: Path):
     assert len(set(paid.values())) == 1
     assert training(config, "DPO only", 1, 1e-3).product_weight == 0
     assert training(config, "PCPO as published", 1, 1e-3).labels == "hard"
+    usual = Training(catalog=SCENES, out=tmp_path)
+    for name, free in UNGUARDED.items():
+        kept = [getattr(training(config, row, 1, 1e-3), name) for row in ("ours", "DPO only", "PCPO as published")]
+        assert kept == [getattr(usual, name), free, free], (
+            "guards are as they ship for ours, and object to nothing else"
+        )
     assert len(
         {training(config, row, world, lr).out for row in ROWS for world in (1, 2) for lr in (1e-3, 1e-4)}
     ) == 4 * len(ROWS)

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from caig.models.protocols import BackgroundModel, RewardModel
     from caig.recipes.pcpo_steps import Refresh
 
+FREE = ("out", "catalog", "device", "threads", "checkpointing")  # one run may go on under another of these
+MOST_ENTROPY = 0.9
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -58,7 +61,8 @@ class Config:
     background_model: str = "embedded"
     reward_model: str = "embedded"
     guard_model: str = ""
-    """A second reward model, of another seed and split, which never trains anything; empty: none."""
+    """A second reward model, of another seed and split, which never trains anything and tells the best round. Empty:
+    none; then the judge that a run was trained by tells it, which may have been learned by heart."""
     rounds: int = 5
     products: int = 144
     """Per round; all there are, where there are fewer."""
@@ -67,6 +71,7 @@ class Config:
     side: int = 256
     """Of the square pictures, in pixels."""
     loss: Literal["dpo", "ipo", "kto", "simpo"] = "dpo"
+    """The weights below suit dpo, ipo and kto. simpo counts means over tokens: give it a beta of about 2."""
     beta: float = 0.015
     """How dear it is to leave the reference. With soft labels it has a unit: pairs whose log CTRs differ by 0.015 are
     to differ by one nat."""
@@ -86,8 +91,9 @@ class Config:
     per_token: bool = False
     """Log-probabilities as means over tokens."""
     labels: Literal["soft", "hard"] = "soft"
-    """soft: P(chosen better) by the reward model, so that pairs move the policy as far as their utilities differ and no
-    further; hard: the better one is chosen for sure, as published."""
+    """soft: sigmoid(u_chosen - u_rejected) of log CTRs, so that pairs move the policy as far as these differ and no
+    further; hard: the better one is chosen for sure, as published. A reward model's log CTRs are what its calibration
+    leaves of its utilities: of one that is often wrong they hardly differ."""
     credit: Literal["words", "picture"] = "words"
     """What a candidate trains with: words: what its words are worth by all pictures so far; picture: the log CTR of its
     own picture, as published. In both, less what `min_entropy` and `misfit_margin` take off."""
@@ -118,7 +124,7 @@ class Config:
     min_entropy: float = 0.8
     """Guard: share of the pre-trained model's entropy of settings within a category that must be left. The nearer the
     entropy comes to it, the less counts what a setting is worth to all products of a category: nothing at 0.05 above
-    it, and below that the opposite; 0 leaves it free, as published."""
+    it, and below that the opposite; 0 leaves it free, as published. At most 0.9."""
     min_distinct: float = 0.6
     """Guard: share of its distinct-2 that must be left."""
     max_match_drop: float = 0.1
@@ -139,6 +145,10 @@ class Config:
         for name in ("rounds", "products", "corruptions", "epochs", "batch", "watch"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(name, expected="at least 1", got=str(value), next_step="Give 1 or more.")
+        if self.min_entropy > MOST_ENTROPY:
+            hint = "What is asked of a run has to leave it room: 0.8 is the default."
+            got = str(self.min_entropy)
+            raise InputError("min_entropy", expected=f"0 to {MOST_ENTROPY}", got=got, next_step=hint)
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -209,7 +219,7 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
 
     shelf = steps.Shelf.of(config, products)
     policy = Policy.start(config)
-    settings = {**asdict(config), "out": "", "catalog": "", "device": "", "ids": [product.id for product in products]}
+    settings = {**asdict(config), **dict.fromkeys(FREE, ""), "ids": [product.id for product in products]}
     store = Store(config.out, settings, policy.accelerator)
     studio = steps.Studio(config, models)
     watched, judged, share = [steps.watch(store, 0, policy, studio, shelf.watched)], [], 0.0

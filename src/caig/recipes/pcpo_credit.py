@@ -31,24 +31,25 @@ ByProduct = Mapping[str, Any]
 
 def setting_share(config: Config, last: float, before: Mapping[str, float], now: Mapping[str, float]) -> float:
     """How much of what a setting is worth by itself counts in the next round, -1 to 1: half of the way from the `last`
-    share to what the entropy of settings allows: 1 where it is that `before` all rounds, 0 at `MARGIN` above its guard,
-    and less below that, so that what is named too often gives way.
+    share (0 before the first round) to what the entropy of settings allows: 1 where it is that `before` all rounds, 0
+    at `MARGIN` above its guard, and less below that, so that what is named too often gives way.
 
-    What it allows at once would swing: entropy comes back in a round in which settings count for nothing.
+    What it allows at once would swing: entropy comes back in a round in which settings count for nothing, and the first
+    round costs the most of it.
     """
     if not config.min_entropy:
         return 1.0
     wanted = (config.min_entropy + MARGIN) * before["entropy"]
-    allowed = float(np.clip((now["entropy"] - wanted) / max(before["entropy"] - wanted, 1e-9), -1.0, 1.0))
+    allowed = float(np.clip((now["entropy"] - wanted) / max(before["entropy"] - wanted, 1e-9), -1, 1))
     return (last + allowed) / 2
 
 
 def misfit_margin(config: Config, before: Mapping[str, float], now: Mapping[str, float]) -> float:
     """By how much, in log CTR, misfits are to come off worse in the next round (`fitted`): `config.misfit_margin` where
-    the match rate of watched products is that `before` all rounds, more where some was lost, less or nothing where some
-    was gained, since variety and clicks pay for it."""
+    the match rate of watched products is that `before` all rounds, up to twice as much where some was lost, less or 0
+    where some was gained, since variety and clicks pay for it."""
     gained = now.get("match", 0.0) - before.get("match", 0.0)
-    return config.misfit_margin * (1 - gained / BAND)
+    return config.misfit_margin * float(np.clip(1 - gained / BAND, 0, 2))
 
 
 @dataclass(frozen=True)

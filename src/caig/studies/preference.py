@@ -48,17 +48,16 @@ if TYPE_CHECKING:
     from caig.studies.preference_parts import Gallery
 
 ADS = 4
+UNGUARDED = {"max_kl": 1e9, "min_entropy": 0.0, "min_distinct": 0.0, "max_match_drop": 1.0, "max_guard_drop": 1e9}
+PLAIN = {**UNGUARDED, "credit": "picture", "anchor": 0.0, "misfit_margin": 0.0}
 ROWS: Mapping[str, Mapping[str, Any]] = {
-    "DPO only": {"credit": "picture", "product_weight": 0.0, "anchor": 0.0, "min_entropy": 0.0, "misfit_margin": 0.0},
+    "DPO only": {**PLAIN, "product_weight": 0.0},
     "PCPO as published": {
+        **PLAIN,
         "candidates": 2,
         "labels": "hard",
-        "credit": "picture",
         "beta": 0.5,
         "product_weight": 1.0,
-        "anchor": 0.0,
-        "min_entropy": 0.0,
-        "misfit_margin": 0.0,
         "epochs": 1,
     },
     "ours": {},
@@ -115,7 +114,7 @@ def run(config: Config) -> list[Estimate]:
     from caig.studies.preference_parts import Gallery
 
     torch.set_num_threads(config.threads)
-    free = {"out", "rows", "worlds", "first_world", "rates", "rounds", "threads"}  # what one folder may hold several of
+    free = {"out", "rows", "worlds", "first_world", "rates", "threads"}  # what one folder may hold several of
     settle(config.out / "study.json", {name: value for name, value in asdict(config).items() if name not in free})
     gallery = Gallery.open(config)
     check_size(config, gallery.shelf)
@@ -140,12 +139,11 @@ def check_size(config: Config, shelf: Sequence[Product]) -> None:
 
 
 def training(config: Config, row: str, world: int, lr: float) -> Training:
-    """The row's settings: pictures and steps are the same for all of them; no guard stops a run, but that of entropy,
-    which belongs to ours."""
+    """The row's settings: pictures and steps are the same for all of them. Guards belong to ours; they never object to
+    the others."""
     from caig.recipes.pcpo import Config as Training
 
     out = config.out / f"runs/{world}/{row.replace(' ', '-')}-{lr:g}"
-    free = {"max_kl": 1e9, "min_distinct": 0.0, "max_match_drop": 1.0, "max_guard_drop": 1e9}
     base = Training(
         catalog=config.scenes,
         out=out,
@@ -156,7 +154,6 @@ def training(config: Config, row: str, world: int, lr: float) -> Training:
         seed=config.seed,
         threads=config.threads,
         watch=96,
-        **free,
     )
     changed = replace(base, **ROWS[row])
     more = base.candidates // changed.candidates
