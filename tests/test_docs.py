@@ -14,6 +14,7 @@ from tests.project import ROOT, name_of
 
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+RECORDS = [ROOT / "docs/reproduce.md", *sorted((ROOT / "docs/model-cards").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELLS, SECTION = {"bash", "console", "sh"}, re.compile(r"^## ", re.MULTILINE)
 MEASURED = re.compile(r"\b\d+(?:\.\d+)?\s?(?:s|ms|seconds|minutes|GB|MB|dB|%)(?=[\s.,;:)|]|$)", re.MULTILINE)
@@ -25,6 +26,7 @@ FAKES = {
     "score": {"reward": "Rewards"},
 }
 NEED_DATA = {"train", "evaluate", "comparisons", "shop", "import", "serve", "keys", "export", "learn"}  # or never end
+INLINE = re.compile(r"`caig\s([^`]*\s--[^`]*)`")  # with an option; a command's bare name is a mention
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 
@@ -48,12 +50,24 @@ def words(program: str) -> list[tuple[str, list[str]]]:
     return [(page, line[1:]) for page, line in lines if line and line[0] == program]
 
 
-@pytest.mark.parametrize(("page", "arguments"), words("caig"), ids=lambda value: " ".join(value)[:60])
+def inline_words() -> list[tuple[str, list[str]]]:
+    """(page, arguments) of every call of caig with options within the text of what says how to make things again."""
+    texts = {name_of(page): FENCE.sub("", page.read_text(encoding="utf-8")) for page in RECORDS}
+    return [(page, shlex.split(line)) for page, text in texts.items() for line in INLINE.findall(text)]
+
+
+@pytest.mark.parametrize(
+    ("page", "arguments"), [*words("caig"), *inline_words()], ids=lambda value: " ".join(value)[:60]
+)
 def test_commands_parse(page: str, arguments: list[str]) -> None:
     command, _, ignored = app.parse_args(arguments, exit_on_error=False, print_error=False)
     assert callable(command) and not ignored
     missing = [word for word in arguments if word.startswith(("examples/", "src/")) and not (ROOT / word).exists()]
     assert missing == [], page
+
+
+def test_every_record_has_commands_in_its_text() -> None:
+    assert {page for page, _ in inline_words()} == {name_of(page) for page in RECORDS}
 
 
 def test_the_readme_shows_every_command() -> None:

@@ -27,11 +27,12 @@ Preset `caig-published` sets N, the labels, the losses' weights, the adapter and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from caig.errors import InputError
+from caig.recipes.presets import with_preset
 from caig.types import Product
 
 if TYPE_CHECKING:
@@ -162,13 +163,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """What the paper and its code set."""
 
 
-def with_preset(config: Config) -> Config:
-    """`config` with its preset's settings where a field has its default; what was given otherwise stays."""
-    defaults = {field.name: field.default for field in fields(Config)}
-    preset = PRESETS[config.preset].items()
-    return replace(config, **{name: value for name, value in preset if getattr(config, name) == defaults[name]})
-
-
 @dataclass(frozen=True, kw_only=True)
 class Models:
     """Everything that takes part beside the prompt model, which is trained; a judge sees pictures and words only."""
@@ -195,7 +189,7 @@ def run(config: Config) -> Path:
     from caig.models.hub import load_model
     from caig.recipes.processes import join_processes
 
-    config = with_preset(config)
+    config = with_preset(config, PRESETS)
     torch.set_num_threads(config.threads)
     products = read_products_of(config.catalog)
     device = str(join_processes(config.device, shards=True).device)
@@ -251,5 +245,6 @@ def optimise(config: Config, products: Sequence[Product], models: Models) -> Pat
         if alarms:
             break
     best = steps.best_round(config, base, watched)
-    write_page(config, base, watched, best)
+    if policy.accelerator.is_main_process:  # which wrote the log that is shown
+        write_page(config, base, watched, best)
     return export(policy, best, watched[best].metrics)

@@ -17,6 +17,7 @@ from caig.recipes.pcpo import Config
 from caig.recipes.pcpo_steps import Watched
 
 WIDTH, HEIGHT, SIDE = 300, 110, 128  # pixels: of a curve, and of a picture
+SET = ("part", "setting_share", "misfit_price")  # of the log's lines of rounds
 SHOWN = 8  # products with their ads, and products with what was accepted and rejected, per round
 STYLE = (
     "body{font:14px/1.4 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}"
@@ -33,12 +34,14 @@ def write_page(config: Config, base: Watched, watched: Sequence[Watched], best: 
     from caig.recipes.pcpo_steps import alarms
 
     lines = read_json_lines(config.out / "log.jsonl")
-    stopped = alarms(config, base.metrics, watched[-1].metrics)
-    verdict = f"Stopped by a guard: {'; '.join(stopped)}." if stopped else "No guard objected."
+    rounds = _rounds(lines)
+    verdict = _verdict(rounds, alarms(config, base.metrics, watched[-1].metrics))
     parts = [
         f"<p>Best round: {best} of {len(watched) - 1} (0 is the model as it came). {escape(verdict)}</p>",
         "<h2>Measured on products that never train, round by round</h2>",
         *_curves({name: [one.metrics.get(name, 0.0) for one in watched] for name in watched[0].metrics}),
+        "<h2>Set anew in every round, and the part of its step that guards let it take</h2>",
+        *_curves({name: [line[name] for line in rounds] for name in SET}),
         "<h2>Training, step by step</h2>",
         *_curves({name: [line[name] for line in lines if name in line] for name in _told(lines)}),
         "<h2>The same products, round by round</h2>",
@@ -49,6 +52,20 @@ def write_page(config: Config, base: Watched, watched: Sequence[Watched], best: 
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>caig train pcpo</title><style>{STYLE}</style>"
     page = f"{head}<h1>Preference optimisation: {escape(config.out.name)}</h1>{''.join(parts)}</html>"
     write_atomic(config.out / "index.html", page.encode())
+
+
+def _rounds(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What was told of each round, in order; the last word where an earlier version told fewer fields before."""
+    last = {line["step"]: line for line in lines if "alarm" in line}
+    return [last[r] for r in sorted(last)]
+
+
+def _verdict(rounds: Sequence[Mapping[str, Any]], stopped: Sequence[str]) -> str:
+    """Of which rounds guards had a part taken, and what they object to in the last, where that `stopped` the run."""
+    parts = ", ".join(f"{line['part']:g} of round {line['step']}" for line in rounds if line["part"] < 1)
+    said = [f"Guards objected, so a part was taken: {parts}."] if parts else []
+    said += [f"Stopped by a guard: {'; '.join(stopped)}."] if stopped else []
+    return " ".join(said) or "No guard objected."
 
 
 def _told(lines: Sequence[Mapping[str, Any]]) -> list[str]:
