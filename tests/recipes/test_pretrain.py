@@ -16,10 +16,11 @@ from caig.data.everyday import categories
 from caig.errors import InputError
 from caig.models.mllm import IGNORED
 from caig.models.prompt_model import PromptModel
+from caig.recipes import pretrain_report as report
 from caig.recipes import pretrain_samples as samples
-from caig.recipes.pretrain import Config, answer_loss, build, draw_step, run
+from caig.recipes.pretrain import VALIDATED, Config, answer_loss, build, draw_step, run
 from caig.recipes.pretrain_pictures import names_of, picture_loss
-from caig.recipes.pretrain_report import Case, conditions, measure
+from caig.recipes.pretrain_report import Case, Rewriter, conditions, measure, task_losses
 from caig.types import Description, Product
 from tests.archives import webp, write_tar
 
@@ -107,6 +108,10 @@ def test_picture_loss_is_log_of_the_number_of_names_when_nothing_tells_them_apar
         model.get_input_embeddings().weight[:] = 1.0
     loss = picture_loss(model, processor, found.photos[:4], names_of(found))
     assert loss.item() == pytest.approx(np.log(2), rel=1e-5)
+    unknown = [dataclasses.replace(photo, record={"category": ""}) for photo in found.photos[:4]]
+    nothing = picture_loss(model.train(), processor, unknown, names_of(found))
+    nothing.backward()
+    assert nothing.item() == 0
 
 
 def test_a_resumed_run_equals_an_uncut_one(data: Path, uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -165,7 +170,7 @@ def test_the_report_and_the_exported_model(data: Path, tmp_path: Path):
     folder = run(toy(data, tmp_path, evaluate=1, steps=1))
     record = json.loads((folder / "training.json").read_text())
     names = {metric["name"].partition(":")[0] for metric in record["metrics"]}
-    assert names >= set(conditions(data, 1, seed=0)) | {"title", "rewrite", "background"}
+    assert names == {*conditions(data, 1, seed=0), "test products, poor descriptions rewritten", *VALIDATED}
     assert record["config"]["steps"] == 1
     model = PromptModel.from_pretrained(str(folder))
     assert len(model.describe(Product(id="a", title="oat milk"), 2, seed=0)) == 2
@@ -245,7 +250,7 @@ def test_some_photos_come_without_words_and_some_are_unrelated(data: Path):
 
 def test_a_poor_description_is_taken_apart(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(samples, "sample_description", lambda setting, rng: "a, b, c")
-    drafts = {samples._poor_description(Random(seed)) for seed in range(200)}
+    drafts = {samples.poor_description(Random(seed)) for seed in range(200)}
     assert {"a", "b, a", "a, a"} & drafts and all(set(draft.split(", ")) <= {"a", "b", "c"} for draft in drafts)
     assert any(len(draft.split(", ")) > len(set(draft.split(", "))) for draft in drafts)
 
@@ -339,3 +344,30 @@ def test_blanked_products_are_judged_by_what_they_are(data: Path):
     assert {case.truth.category for case in conditions(data, 90, seed=0)["kept-back categories"]} == {
         row.name for row in categories().values() if row.kept_back
     }
+
+
+def test_rewriting_asks_to_mend_what_does_not_suit(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+    read = PromptModel._read
+    monkeypatch.setattr(
+        PromptModel, "_read", lambda self, products, texts: asked.extend(texts) or read(self, products, texts)
+    )
+    drafts = iter(["rustic kitchen table", "a blue haze", "never drawn"])
+    monkeypatch.setattr(report, "poor_description", lambda rng: next(drafts))
+    rewriter = Rewriter(*build(toy(data, tmp_path), {}), name="toy")
+    assert len(rewriter.describe(Product(id="a", title="Fjord espresso", category="coffee"), 2, seed=0)) == 2
+    [request] = asked
+    assert "Fjord espresso (category: coffee)" in request and "a blue haze" in request and "kitchen" not in request
+
+
+def test_losses_are_told_of_the_tasks_that_a_share_has(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model = PromptModel(*build(toy(data, tmp_path), samples.read_captions(data)), name="toy")
+
+    def told(**fields) -> set[str]:
+        found = dataclasses.replace(samples.read_sources(data, "test", 32), **fields)
+        monkeypatch.setattr(report, "read_sources", lambda *args: found)
+        return {estimate.name.partition(":")[0] for estimate in task_losses(model, data, 1, seed=0)}
+
+    assert told() == set(VALIDATED)
+    assert told(scenes=[]) == {name for name in VALIDATED if not name.startswith("background")}
+    assert told(scenes=[], photos=[]) == set()

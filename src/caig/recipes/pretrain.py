@@ -33,7 +33,8 @@ class Config:
     data: Path | None = None
     """Folder of scene tars and products.tar."""
     catalog: Path | None = None
-    """Catalogue with images, titles and categories; a row with a `caption` is a scene and its background's words."""
+    """Catalogue with images and titles, better with categories; a row with a `caption` is a scene and its background's
+    words, and with a `mask` a product alone, too."""
     start_from: str = ""
     """Name of the image-text checkpoint to go on from; empty: a small one from nothing, of the sizes below."""
     lora_rank: int = 0
@@ -151,7 +152,7 @@ def _check(config: Config, sources: Sources, held_out: Sources, names: Mapping[s
     """InputError when there is too little to learn from, before anything is trained."""
     if not (sources.photos and held_out.photos):
         got = f"{len(sources.photos)} and {len(held_out.photos)}"
-        hint = "Products are split by a hash of their ids: give some 20 or more."
+        hint = "Products are split by a hash of their ids: give some 20 or more, alone on their photos or with a mask."
         raise InputError("photos", expected="products to train and to validate on", got=got, next_step=hint)
     if config.picture_steps and not names:
         hint = "Set it to 0, or give products of several categories or colors."
@@ -239,14 +240,20 @@ def validation_losses(
     from caig.recipes.pretrain_samples import draw_samples
 
     losses: dict[str, float] = {}
-    asked = {name: task for name, task in VALIDATED.items() if held_out.scenes or task[1] != "background"}
-    for name, (family, task, photos) in asked.items():
+    for name, (family, task, photos) in askable(held_out).items():
         rng = Random(seed_for(config.seed, "validation", name))
         count = config.validation_prompts
         samples = draw_samples(held_out, task, family, count, config.answers, photos=photos, rng=rng)
         with torch.no_grad():
             losses[name] = answer_loss(model, processor, samples, accelerator).item()
     return losses
+
+
+def askable(sources: Sources) -> dict[str, tuple[str, str, bool]]:
+    """The rows of `VALIDATED` that can be asked of a share: backgrounds need scenes, all else needs products."""
+    return {
+        name: row for name, row in VALIDATED.items() if (sources.scenes if row[1] == "background" else sources.photos)
+    }
 
 
 VALIDATED = {

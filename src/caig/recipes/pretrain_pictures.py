@@ -28,7 +28,8 @@ FACTS = ("category", "color", "setting")
 def picture_loss(
     model: Any, processor: Any, photos: Sequence[Photo], names: Mapping[str, Sequence[str]], accelerator: Any = None
 ) -> Tensor:
-    """Mean cross-entropy in nats of each fact's value among all its `names`, over the facts that a photo has.
+    """Mean cross-entropy in nats of each fact's value among all its `names`, over the facts that a photo has; 0 when
+    none has any.
 
     logit(name) = cosine(mean picture token, mean embedding of the name's tokens) / TEMPERATURE
     """
@@ -44,7 +45,7 @@ def picture_loss(
         if rows:
             logits = pictures[rows] @ _embedded(model, processor, values).T / TEMPERATURE
             losses.append(F.cross_entropy(logits, target))
-    return torch.stack(losses).mean()
+    return torch.stack(losses).mean() if losses else 0 * pictures.sum()
 
 
 def names_of(sources: Sources) -> dict[str, list[str]]:

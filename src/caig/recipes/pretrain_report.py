@@ -12,13 +12,21 @@ import numpy as np
 
 from caig.data.captions import setting_of
 from caig.data.everyday import Category, categories, suitable_settings, write_title
+from caig.data.instructions import product_facts, write_instruction
 from caig.evaluation.match import Described, describe_all
 from caig.evaluation.metrics import mean
 from caig.models.adapters import load_adapted
+from caig.models.mllm import Prefill
 from caig.models.prompt_model import PromptModel
 from caig.models.protocols import PromptModel as Describer
-from caig.recipes.pretrain import VALIDATED, Config, answer_loss
-from caig.recipes.pretrain_samples import draw_samples, read_catalog_photos, read_photos, read_sources
+from caig.recipes.pretrain import Config, answer_loss, askable
+from caig.recipes.pretrain_samples import (
+    draw_samples,
+    poor_description,
+    read_catalog_photos,
+    read_photos,
+    read_sources,
+)
 from caig.recipes.training import Log
 from caig.seeding import seed_for
 from caig.types import Estimate, Product
@@ -34,6 +42,13 @@ class Case:
 
     shown: Product
     truth: Product
+
+
+class Rewriter(PromptModel):
+    """The same model, asked to rewrite a poor description of each product in place of writing one from nothing."""
+
+    def _read(self, products: Sequence[Product], requests: Sequence[str]) -> Prefill:
+        return super()._read(products, [_rewriting(product) for product in products])
 
 
 def write_report(config: Config, folder: Path, log: Log) -> None:
@@ -53,12 +68,18 @@ def write_report(config: Config, folder: Path, log: Log) -> None:
 def evaluate(model: Describer, data: Path | None, *, cases: int, seed: int) -> Iterator[Estimate]:
     """Measure on at most `cases` cases per condition, one estimate after the other; none for 0 cases.
 
-    Held-out losses are told for models that have them: image-text checkpoints loaded by name.
+    The cases of the first condition again with poor descriptions to rewrite, and held-out losses, are told for models
+    that can be asked for them: image-text checkpoints loaded by name.
     """
-    for name, group in conditions(data, cases, seed).items():
+    groups = conditions(data, cases, seed)
+    for name, group in groups.items():
         yield from measure(model, name, group, seed)
-    if cases and data and isinstance(model, PromptModel):
-        yield from task_losses(model, data, cases, seed)
+    if groups and isinstance(model, PromptModel):
+        main, group = next(iter(groups.items()))
+        rewriter = Rewriter(model.model, model.processor, name=model.name)
+        yield from measure(rewriter, f"{main}, poor descriptions rewritten", group, seed)
+        if data:
+            yield from task_losses(model, data, cases, seed)
 
 
 def evaluate_catalog(model: Describer, catalog: Path, matches: Matches, *, cases: int, seed: int) -> Iterator[Estimate]:
@@ -111,12 +132,22 @@ def task_losses(model: PromptModel, data: Path, cases: int, seed: int) -> Iterat
 
     side = model.processor.image_processor.crop_size["height"] if _crops(model) else PHOTO_SIDE
     sources = read_sources(data, "test", side)
-    for name, (family, task, photos) in VALIDATED.items():
+    for name, (family, task, photos) in askable(sources).items():
         rng = Random(seed_for(seed, "task loss", name))
         samples = draw_samples(sources, task, family, cases, 1, photos=photos, rng=rng)
         with torch.inference_mode():
             losses = [float(answer_loss(model.model, model.processor, [sample])) for sample in samples]
         yield mean(f"{name}: held-out loss, nats a token", losses, [str(i) for i in range(len(losses))], seed=seed)
+
+
+def _rewriting(product: Product) -> str:
+    """The request to rewrite a description that names no suitable setting; the same every time for a product."""
+    rng, suitable = Random(seed_for(product.id, "poor description")), suitable_settings(product.category) or ()
+    draft = poor_description(rng)
+    while setting_of(draft) in suitable:  # a mere copy of it shall be no match
+        draft = poor_description(rng)
+    facts = product_facts(product.title, product.category, product.attributes)
+    return write_instruction("rewrite", facts, rng, draft=draft)
 
 
 def _crops(model: PromptModel) -> bool:

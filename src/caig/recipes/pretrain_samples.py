@@ -3,7 +3,8 @@
 Prompt generation mixes rendered products beside their own photo, sometimes without any words, with everyday nouns
 without a photo or beside one that says nothing (another product's, white, noise): a real catalogue's photos look like
 nothing a small model has seen, and words must then decide. So that it reads categories and does not learn nouns by
-heart, some products have a made-up noun, or none, and are known by their category alone.
+heart, some products have a made-up noun, or none, and are known by their category alone. A catalogue's products that
+have captions are answered with them, whether anything is known of their category or not.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photo:
-    """A product's record (`title`, `category`, and what else is known) and its photo, u8[side, side, 3].
+    """A product's record (`title`, `category` or "", and what else is known) and its photo, u8[side, side, 3].
 
-    `captions` describe the background of the photo; none where it shows the product alone on white.
+    `captions` describe the background of the photo or, where the product was cut out on white, the one that it had.
     """
 
     record: Mapping[str, Any]
@@ -64,18 +65,21 @@ class Photo:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sources:
-    """What samples are drawn from: photos on white, pictures of whole scenes, and scenes' captions by setting."""
+    """What samples are drawn from: photos on white, pictures of whole scenes, and scenes' captions by setting; `unseen`
+    are those of a catalogue's scenes whose product is on none of the photos."""
 
     photos: Sequence[Photo]
     scenes: Sequence[Photo]
     captions: Mapping[str, Sequence[str]]
+    unseen: Sequence[Photo] = ()
 
 
 def read_sources(folder: Path | None, share: str, side: int, catalog: Path | None = None) -> Sources:
     """The products and scenes of a share (train, validation or test, by a hash of the product), at `side` pixels.
 
     Each rendered scene also gives a photo of its product alone, in its own pose; captions are of training scenes only.
-    A catalogue's products join them; its rows with a `caption` count as scenes. InputError without either.
+    A catalogue's products join them; its rows with a `caption` count as scenes, and with a `mask` as products too.
+    InputError without either.
     """
     if folder is None and catalog is None:
         hint = "Give --data, --catalog or both."
@@ -83,15 +87,18 @@ def read_sources(folder: Path | None, share: str, side: int, catalog: Path | Non
     photos, pictures = read_catalog_photos(catalog, share, side) if catalog else ([], [])
     rendered = [scene for scene in read_scenes(folder) if split(scene.product["id"]) == share] if folder else []
     posed = [Photo(record=scene.product, image=on_white(_cutout(scene.cutout()), side)) for scene in rendered]
+    seen = {photo.record["id"] for photo in photos}
     return Sources(
         photos=[*photos, *(read_photos(folder, share, side) if folder else []), *posed],
         scenes=[*pictures, *(_scene(scene, side) for scene in rendered)],
         captions=read_captions(folder) if folder else {},
+        unseen=[picture for picture in pictures if picture.record["id"] not in seen],
     )
 
 
 def read_catalog_photos(path: Path, share: str | None, side: int) -> tuple[list[Photo], list[Photo]]:
-    """(products on white, pictures with captions) of a catalogue; `share` None: all of it.
+    """(products on white, pictures with captions) of a catalogue, captioned rows with a mask in both; `share` None: all
+    of it.
 
     InputError names the first row that cannot be used: nothing is left out in silence.
     """
@@ -100,12 +107,13 @@ def read_catalog_photos(path: Path, share: str | None, side: int) -> tuple[list[
     for product in read_products_of(path):
         if share is None or split(product.id) == share:
             about = {"id": product.id, "title": product.title, "category": product.category, **product.attributes}
-            caption = about.pop("caption", "")
+            caption = " ".join(str(about.pop("caption", "")).split()).strip(", ")
+            captions = (caption,) if caption else ()
             if caption:
                 image = square(read_photo(Path(str(product.image))).image, side)
-                pictures.append(Photo(record=about, image=image, captions=(str(caption),)))
-            else:
-                photos.append(Photo(record=about, image=on_white(read_cutout(product), side)))
+                pictures.append(Photo(record=about, image=image, captions=captions))
+            if product.mask or not caption:  # nothing but a mask tells a product from the scene around it
+                photos.append(Photo(record=about, image=on_white(read_cutout(product), side), captions=captions))
     return photos, pictures
 
 
@@ -139,10 +147,12 @@ def draw_samples(
         return [_title(sources, rng) for _ in range(count)]
     if task == "background":
         return [_background(sources, min(answers, 2), rng, words=family == "comprehension") for _ in range(count)]
-    shown = [photo for photo in sources.photos if suitable_settings(photo.record["category"])]
-    own = [bool(shown) and rng.random() < (0.6 if photos else 0.15) for _ in range(count)]
+    known = [photo for photo in sources.photos if photo.captions or suitable_settings(photo.record["category"])]
+    if not photos:  # a picture of the whole scene would give the answer away, so these are asked for in words alone
+        known += sources.unseen
+    own = [bool(known) and rng.random() < (0.6 if photos else 0.15) for _ in range(count)]
     return [
-        _rendered(sources, shown, task, answers, photos, rng) if one else _everyday(sources, task, answers, photos, rng)
+        _known(sources, known, task, answers, photos, rng) if one else _everyday(sources, task, answers, photos, rng)
         for one in own
     ]
 
@@ -192,9 +202,12 @@ def collate(processor: Any, samples: Sequence[Sample], device: Any) -> TrainingB
 def _product(sources: Sources, answers: int, rng: Random) -> Sample:
     photo = rng.choice(sources.photos)
     about = photo.record
-    looks = [f"{about['color']} "] if about.get("color") else []
-    texts = [f"{rng.choice([*looks, ''])}{about['category']}" + rng.choice([f", {about['title']}", ""])] * 1
-    texts += [f"{rng.choice([*looks, ''])}{about['category']}" for _ in range(answers - 1)]
+    looks = [f"{about['color']} ", ""] if about.get("color") else [""]
+    name, more = about["category"], [f", {about['title']}", ""]
+    if not name:  # a catalogue need not have categories; titles it has
+        name, more = about["title"], [""]
+    texts = [rng.choice(looks) + name + rng.choice(more)]
+    texts += [rng.choice(looks) + name for _ in range(answers - 1)]
     return Sample(
         instruction=write_instruction("product", product_facts(), rng),
         image=augment(photo.image, rng),
@@ -225,15 +238,16 @@ def _background(sources: Sources, answers: int, rng: Random, *, words: bool) -> 
     )
 
 
-def _rendered(sources: Sources, shown: Sequence[Photo], task: str, answers: int, photos: bool, rng: Random) -> Sample:
-    photo = rng.choice(shown)
+def _known(sources: Sources, known: Sequence[Photo], task: str, answers: int, photos: bool, rng: Random) -> Sample:
+    photo = rng.choice(known)
     record = photo.record
     wordless = photos and rng.random() < 0.45
     named = {k: record[k] for k in SHOWN_ATTRIBUTES if k in record and rng.random() < 0.5}
     attributes = named if rng.random() < 0.2 else {}
     settings = suitable_settings(record["category"]) or ()
     facts = product_facts() if wordless else product_facts(record["title"], _maybe(record["category"], rng), attributes)
-    return _sample(sources, task, facts, augment(photo.image, rng) if photos else None, settings, answers, rng)
+    image = augment(photo.image, rng) if photos else None
+    return _sample(sources, task, facts, image, settings, answers, rng, photo.captions)
 
 
 def _everyday(sources: Sources, task: str, answers: int, photos: bool, rng: Random) -> Sample:
@@ -250,19 +264,27 @@ def _everyday(sources: Sources, task: str, answers: int, photos: bool, rng: Rand
 
 
 def _sample(
-    sources: Sources, task: str, facts: str, image: Pixels | None, settings: Sequence[str], answers: int, rng: Random
+    sources: Sources,
+    task: str,
+    facts: str,
+    image: Pixels | None,
+    settings: Sequence[str],
+    answers: int,
+    rng: Random,
+    captions: Sequence[str] = (),
 ) -> Sample:
-    """Answers name different settings as long as there are any left."""
-    chosen = [setting for _ in range(-(-answers // len(settings))) for setting in rng.sample(settings, len(settings))]
-    draft = _poor_description(rng) if task == "rewrite" else ""
+    """Answers are the product's own `captions`, else of `settings`: different ones as long as there are any left."""
+    among = captions or settings
+    chosen = [one for _ in range(-(-answers // len(among))) for one in rng.sample(among, len(among))][:answers]
+    draft = poor_description(rng) if task == "rewrite" else ""
     return Sample(
         instruction=write_instruction(task, facts, rng, draft=draft),
         image=image,
-        answers=tuple(_description(sources, setting, rng) for setting in chosen[:answers]),
+        answers=tuple(chosen if captions else (_description(sources, setting, rng) for setting in chosen)),
     )
 
 
-def _poor_description(rng: Random) -> str:
+def poor_description(rng: Random) -> str:
     """Of any setting, suitable or not; a few of its phrases, out of order, one of them perhaps twice."""
     phrases = sample_description(rng.choice(list(vocabulary().settings)), rng).split(", ")
     kept = rng.sample(phrases, rng.randrange(1, len(phrases) + 1))
