@@ -1,5 +1,6 @@
 """What the prompt recipe makes of catalogues: categories it has never heard of, or none, and captions of scenes."""
 
+import json
 import re
 from pathlib import Path
 from random import Random
@@ -88,3 +89,13 @@ def test_a_blank_caption_is_none(tmp_path: Path):
     (tmp_path / "blank.csv").write_text("id,title,image,caption\na,Fjord gizmo,photo.png,  \n")
     photos, pictures = samples.read_catalog_photos(tmp_path / "blank.csv", None, 32)
     assert [photo.captions for photo in photos] == [()] and pictures == []
+
+
+def test_a_product_of_several_colors(tmp_path: Path):
+    photo = Image.new("RGB", (40, 40), "white")
+    photo.paste("red", (10, 10, 30, 30))
+    photo.save(tmp_path / "photo.png")
+    rows = [{"id": f"a{i}", "title": "Gizmo", "image": "photo.png", "color": ["red", "blue"]} for i in range(9)]
+    (tmp_path / "shop.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    photos, _ = samples.read_catalog_photos(tmp_path / "shop.jsonl", None, 32)
+    assert {photo.record["color"] for photo in photos} == {"red and blue"}

@@ -107,6 +107,8 @@ def read_catalog_photos(path: Path, share: str | None, side: int) -> tuple[list[
     for product in read_products_of(path):
         if share is None or split(product.id) == share:
             about = {"id": product.id, "title": product.title, "category": product.category, **product.attributes}
+            if isinstance(colors := about.get("color"), list):
+                about["color"] = " and ".join(map(str, colors))
             caption = " ".join(str(about.pop("caption", "")).split()).strip(", ")
             captions = (caption,) if caption else ()
             if caption:
