@@ -63,4 +63,6 @@ def test_only_the_first_are_explained() -> None:
         return [float(one.mean()) for one in pictures]
 
     assert explain(shown, judge, first=1) == explain(shown, judge)[:1]
-    assert asked == [1 + len(QUALITIES), 3 + 3 * len(QUALITIES)]
+    assert asked == [1 + len(QUALITIES)] * (1 + 3), (
+        "each picture beside its own edits: a judge of pairs compares no others"
+    )

@@ -5,6 +5,7 @@ import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ import torch
 from caig.data.templates import instruct
 from caig.errors import CheckpointError, InputError
 from caig.models import reward_model
+from caig.models.hub import resolve
 from caig.models.mllm import BackboneSize, build_backbone, load_mllm
 from caig.models.reward_model import (
     Calibration,
@@ -180,6 +182,30 @@ def test_letterbox_keeps_the_aspect_ratio(shape, rows, columns):
     expected = np.full((32, 32, 3), 127, np.uint8)
     expected[slice(*rows), slice(*columns)] = 255
     assert np.array_equal(square, expected)
+
+
+def as_picture(plane: np.ndarray) -> np.ndarray:
+    return np.repeat(plane.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def laplacian_deviation(picture: np.ndarray) -> float:
+    return float(cv2.Laplacian(picture[..., 0].astype(np.float32), cv2.CV_32F).std())
+
+
+def test_sharpness_outlives_the_square_that_the_embedded_model_sees():
+    """Squares of 4 px in 512, sharp and out of focus; a chequerboard too fine for the model is grey to it."""
+    side = json.loads((resolve("embedded", "reward") / "reward.json").read_text())["image_side"]
+    sharp = np.kron(np.random.default_rng(0).uniform(0, 255, (128, 128)), np.ones((4, 4))).astype(np.float32)
+    pictures = [as_picture(sharp), as_picture(cv2.GaussianBlur(sharp, (0, 0), 4))]
+    whole, seen = (
+        np.log([*map(laplacian_deviation, shown)]) for shown in (pictures, [letterbox(p, side) for p in pictures])
+    )
+    share = (seen[0] - seen[1]) / (whole[0] - whole[1])
+    print(f"required: 0.45 of the log ratio of Laplacian deviations (0.2 at 64 px); measured: {share:.2f} at {side} px")
+    assert share > 0.45
+    board = letterbox(as_picture(np.indices((512, 512)).sum(0) % 2 * 255), side)
+    print(f"required: 127 or 128; measured: {board.min()} to {board.max()}")
+    assert set(board.ravel().tolist()) <= {127, 128}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -8,10 +8,11 @@ import torch
 
 from caig.errors import InputError
 from caig.recipes import pcpo_credit
-from caig.recipes.pcpo import Config, with_preset
+from caig.recipes.pcpo import PRESETS, Config
 from caig.recipes.pcpo_credit import Aims, Judged, credited, fitted, levelled, misfit_margin, setting_share
 from caig.recipes.pcpo_steps import Shelf, Watched, alarms, best_round
 from caig.recipes.pcpo_update import Group, pairs_of
+from caig.recipes.presets import with_preset
 from caig.types import Product
 from tests.recipes.pcpo_toys import TEXTS, write_shelf
 
@@ -165,10 +166,10 @@ def test_watched_products_never_train_and_windows_go_round(shelf: list[Product])
 
 def test_the_published_preset():
     asked = Config(catalog=Path("c"), out=Path("o"), preset="caig-published", products=64, lr=1e-5)
-    found = with_preset(asked)
+    found = with_preset(asked, PRESETS)
     assert (found.candidates, found.beta, found.rank, found.alpha, found.labels) == (2, 0.5, 128, 256.0, "hard")
     assert (found.products, found.lr) == (64, 1e-5), "what was given stays"
-    assert with_preset(replace(asked, preset="")) == replace(asked, preset="")
+    assert with_preset(replace(asked, preset=""), PRESETS) == replace(asked, preset="")
     with pytest.raises(InputError, match="candidates: expected at least 2 to compare, got 1"):
         Config(catalog=Path("c"), out=Path("o"), candidates=1)
     with pytest.raises(InputError, match="corruptions: expected at least 1, got 0"):

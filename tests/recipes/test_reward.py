@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from caig.errors import CatalogError, InputError
-from caig.models.reward_model import RewardModel
+from caig.models.reward_model import GREY, RewardModel
 from caig.recipes import reward
-from caig.recipes.reward import report, run, samples, steps
+from caig.recipes.reward import Config, report, run, samples, steps
 from caig.types import Product
 from tests.recipes.reward_toys import sequences, toy, weights, write_log
 
@@ -87,10 +87,58 @@ def test_the_export_says_what_made_it_and_holds_no_paths(data: Path, uncut: Path
     assert model.calibration.base_rates == {"mug": pytest.approx(0.03)}
 
 
-def test_a_blank_picture_is_grey_to_the_model(data: Path, tmp_path: Path):
-    network, eyes, batch, _ = sequences(data, tmp_path, without=("image",))
-    (utility,) = eyes.ask(network.told, ["mug"] * 2, [[batch.pictures[0]], [batch.pictures[1]]])
-    assert utility[0].tolist() == pytest.approx(utility[1].tolist(), abs=1e-6), "rows of a batch may round differently"
+def test_what_training_did_not_see_is_kept_from_calibration_and_metrics_too(data: Path, tmp_path: Path):
+    """Blind, pictures tie: in training, so that heads get nothing from pairs, and in training.json."""
+    folder = run(toy(data, tmp_path, without=("image",)))
+    metrics = {m["name"]: m["value"] for m in json.loads((folder / "training.json").read_text())["metrics"]}
+    assert metrics["pair accuracy"] == metrics["accuracy against the true order"] == 0.5
+    assert RewardModel.from_pretrained(str(folder)).calibration.temperature == 1, "no pair has a gap"
+    config = toy(data, tmp_path, attribute_dropout=1.0, without=("title", "image"))
+    read = samples.read_samples(config, 32)
+    for known in (*read.train, *read.validation, *read.test):
+        assert (known.product.title, known.product.category, known.product.attributes) == ("", "", {})
+        assert all((picture == GREY).all() and picture.shape == (32, 32, 3) for picture in known.pictures)
+    plain = samples.read_samples(toy(data, tmp_path), 32).train[0]
+    assert plain.product.title and plain.product.attributes and not (plain.pictures[0] == GREY).all()
+
+
+def test_the_published_preset(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = Config(data=data, clicks=data / "clicks.csv", out=tmp_path, preset="caig-published")
+    assert reward.with_preset(asked, reward.PRESETS) == replace(
+        asked,
+        form="joint",
+        both_orders=False,
+        labels="hard",
+        more_than=1000,
+        ratio=(1.05, 1.20),
+        products=16,
+        pictures=2,
+        point_weight=0.5,
+    )
+    built = []
+    monkeypatch.setattr(reward, "build", lambda config: built.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(replace(asked, products=4))
+    assert (built[0].form, built[0].products) == ("joint", 4), "what was given stays"
+    plain = replace(asked, preset="")
+    assert reward.with_preset(plain, reward.PRESETS) == plain
+
+
+def test_log_ctrs_regressed_as_they_are_cost_nothing(data: Path, tmp_path: Path):
+    """Joint: the left output is held against the left picture's log CTR, the right one against the right one's."""
+    network, _, batch, config = sequences(data, tmp_path, form="joint")
+    true = {id(picture): log_ctr for picture, log_ctr in zip(batch.pictures, batch.log_ctr, strict=True)}
+
+    def point(regressed) -> float:
+        def ask(heads, texts, rows, **how):
+            told = torch.stack([torch.stack([true[id(picture)] for picture in row]) for row in rows])
+            return torch.zeros_like(told), regressed(told)
+
+        return steps.joint_losses(network, SimpleNamespace(ask=ask), batch, config)[1].item()
+
+    assert point(lambda told: told) == pytest.approx(0, abs=1e-10)
+    assert point(lambda told: told + 3) == pytest.approx(0, abs=1e-10), "centred within the pair"
+    assert point(lambda told: told.flip(1)) > 0.01
 
 
 def test_pictures_that_were_seen_once_read_the_same(data: Path, tmp_path: Path):

@@ -29,12 +29,26 @@ def test_the_curves_are_among_the_metrics():
     assert found[about.format("0.7 to 0.8")] == pytest.approx(0.5 - less_sure, abs=1e-3), "one right, one wrong"
 
 
-def test_doubt_is_the_members_spread_over_their_mean():
-    products = judged([0.0, 2.0], [10, 20])
-    scores = [replace(s, members=m) for s, m in zip(products.scores, ((0.0, 0.0), (1.0, 3.0)), strict=True)]
-    unsure = replace(products, scores=scores).doubt(np.array([1]), np.array([0]))
-    assert unsure.tolist() == [0.5], "margins 1 and 3: deviation 1 over a mean of 2"
-    assert products.doubt(np.array([1]), np.array([0])).tolist() == [-2.0], "no ensemble: minus the margin"
+def doubt(*members: tuple[float, ...]) -> list[float]:
+    """Of pictures with these members beside one whose members are all 0."""
+    products = judged([0.0] * (1 + len(members)), [10] * (1 + len(members)))
+    own = [(0.0,) * len(members[0]), *members]
+    scores = [replace(score, members=one) for score, one in zip(products.scores, own, strict=True)]
+    first, second = np.arange(1, len(own)), np.zeros(len(members), int)
+    there, back = (replace(products, scores=scores).doubt(*ends) for ends in ((first, second), (second, first)))
+    assert there.tolist() == back.tolist()
+    return there.tolist()
+
+
+def test_doubt_is_the_chance_that_the_mean_probability_errs():
+    three = math.log(3)  # odds of 3 to 1: a probability of 3/4
+    assert doubt((three, -three), (three, 0), (three, three)) == pytest.approx([1 / 2, 3 / 8, 1 / 4])
+    agree, disagree = doubt((2.0, 2.0), (4.0, 0.0))
+    assert agree == pytest.approx(1 / (1 + math.exp(2))) and agree < disagree, "at the same mean margin"
+    assert doubt((three,), (-2 * three,)) == pytest.approx([1 / 4, 1 / 10]), "one member: the order of its margins"
+    assert 0 < doubt((90.0,))[0] < doubt((80.0,))[0], "none are tied that are nearly certain"
+    alone = judged([0.0, three], [10, 20])
+    assert alone.doubt(np.array([1]), np.array([0])).tolist() == pytest.approx([1 / 4]), "no members: the utility"
 
 
 def test_slope_and_offset_by_hand():

@@ -91,7 +91,7 @@ def test_words_can_be_withheld(data: Path, tmp_path: Path):
     products = samples.read_samples(toy(data, tmp_path), 32).train
     for tune in ("language", "heads"):
         config = toy(data, tmp_path, without=("title",), attribute_dropout=1.0, tune=tune)
-        texts = samples.draw_batch(products, config, 0).texts
+        texts = samples.draw_batch(samples.read_samples(config, 32).train, config, 0).texts
         assert all(text.startswith("the product in the picture. ") for text in texts)
     told = samples.draw_batch(products, toy(data, tmp_path, tune="heads"), 0).texts
     assert all("9.5" in text and "mug" in text for text in told), "heads alone are told everything"

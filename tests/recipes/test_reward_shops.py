@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from caig.errors import CatalogError, InputError
-from caig.models.reward_model import RewardNetwork, width_of
+from caig.models.reward_model import GREY, RewardNetwork, width_of
 from caig.preference.losses import click_share_error
 from caig.recipes import reward
 from caig.recipes.reward import Config, samples, shops
@@ -137,6 +137,27 @@ def test_the_prior_is_a_term_of_its_own(data: Path, tmp_path: Path, monkeypatch:
     size("surprised")
     lines = [json.loads(line) for line in (tmp_path / "surprised" / "log.jsonl").read_text().splitlines()]
     assert max(line["point_loss"] for line in lines if "point_loss" in line) < 1, "logged without it"
+
+
+def test_a_shop_is_a_file_or_a_folder_whatever_it_is_made_of(data: Path, tmp_path: Path):
+    header, folder = "product_id,creative_id,image,impressions,clicks", tmp_path / "shops"
+    for shop, clicks in (("a", 3), ("b", 7)):
+        for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
+            (folder / shop / f"day={day}").mkdir(parents=True)
+            rows = [f"p0002,c2-{k},2-{k}.png,50,{clicks + k}" for k in range(3)]
+            (folder / shop / f"day={day}" / "part-0.csv").write_text("\n".join([header, *rows]) + "\n")
+    logs = shops.logs_of(folder)
+    assert logs == [folder / "a", folder / "b"], "not one for each day"
+    train = shops.read_shelves(config(data, tmp_path), logs, 32)["train"]
+    assert train.impressions.tolist() == [[150, 150]] * 3 and train.clicks.tolist() == [[9, 21], [12, 24], [15, 27]]
+    assert shops.logs_of(data / "shops") == [data / "shops" / "bright.csv", data / "shops" / "dark.csv"]
+
+
+def test_what_is_withheld_is_kept_from_this_leg_too(data: Path, tmp_path: Path):
+    blind = config(data, tmp_path, without=("title", "image"), attribute_dropout=1.0)
+    shelf = shops.read_shelves(blind, shops.logs_of(data / "shops"), 32)["train"]
+    assert {(one.title, one.category) for one in shelf.products} == {("", "")}
+    assert all((picture == GREY).all() for picture in shelf.pictures)
 
 
 def test_one_shop_is_too_few(data: Path, tmp_path: Path):

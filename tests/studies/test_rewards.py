@@ -5,24 +5,34 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from caig.data.scenes import read_scenes
-from caig.data.templates import instruct
 from caig.errors import InputError
 from caig.models.mllm import BackboneSize
-from caig.models.reward_model import GREY
+from caig.models.reward_model import GREY, RewardModel
 from caig.recipes import reward
 from caig.recipes.reward import samples
 from caig.shop.shoppers import World
 from caig.studies import reward_baselines, rewards
-from caig.studies.reward_systems import ABLATIONS, NEW_NOUNS, REFERENCES
-from caig.studies.reward_tables import Judged, buckets, difference, ladder, on_new_nouns
-from caig.studies.rewards import Config, Shelf, accuracy, has_held_out_noun, measured, noun_of, read_cell, run
+from caig.studies.reward_systems import ABLATIONS, NEW_NOUNS, REFERENCES, THIRTY_TWO
+from caig.studies.reward_tables import Judged, buckets, difference, judge, ladder, on_new_nouns, tables
+from caig.studies.rewards import (
+    Config,
+    Shelf,
+    accuracy,
+    cell_path,
+    has_held_out_noun,
+    measured,
+    noun_of,
+    observed_pairs,
+    read_cell,
+    run,
+)
 from caig.types import Estimate
 from tests.archives import webp, write_tar
 
@@ -96,8 +106,6 @@ def test_a_study_keeps_its_cells(scenes: Path, tmp_path: Path, monkeypatch: pyte
     assert not list((tmp_path / "runs").iterdir()), "runs are cleared away"
     assert sorted(path.name for path in (tmp_path / "shops").iterdir()) == ["w10000.csv", "w10001.csv"]
     assert read_cell(config, config.seed, "ours")["chosen"] == 0
-    from caig.studies.reward_tables import tables
-
     assert tables(config, [shelf_of(config)])[-2:] == ["not run: published", "not run: ours, 1,000 impressions"]
 
 
@@ -112,32 +120,47 @@ def test_a_folder_holds_one_study(scenes: Path, tmp_path: Path):
         run(toy(scenes, tmp_path / "one", shops=1))
 
 
-def test_what_training_did_not_see_is_kept_from_the_judged_pictures_too(scenes: Path, tmp_path: Path):
-    shelf = shelf_of(toy(scenes, tmp_path))
-    about = {
-        name: rewards.told(shelf.scenes[0], ABLATIONS[f"ours{name}"])
-        for name in ("", ", attributes off", ", all words blanked")
-    }
-    assert [(p.title, p.category, dict(p.attributes)) for p in about.values()] == [
+def test_what_training_did_not_see_is_kept_from_the_judged_pictures_too(scenes: Path, tmp_path: Path, monkeypatch):
+    shelf, shown = shelf_of(toy(scenes, tmp_path)), []
+
+    def score(product, pictures, ids):
+        shown.append((product, pictures))
+        return [SimpleNamespace(utility=0.0) for _ in ids]
+
+    monkeypatch.setattr(rewards, "tower", lambda config: scenes)
+    monkeypatch.setattr(reward, "run", lambda settings: settings.out.mkdir(parents=True) or settings.out)
+    monkeypatch.setattr(RewardModel, "from_pretrained", lambda *_, **__: SimpleNamespace(score=score))
+    kept, scene = {}, shelf.scenes[rewards.held_out_rows(shelf)[0][0]]
+    for system in ("ours", "ours, attributes off", "ours, all words blanked", "ours, image blanked"):
+        shown.clear()
+        rewards.trained(shelf, system)
+        kept[system] = shown[0]
+    assert [(one.title, one.category, dict(one.attributes)) for one, _ in kept.values()] == [
         ("Fjord item 0 30 ml, navy", "kind 0", {"price": 9.5}),
         ("Fjord item 0 30 ml, navy", "", {}),
         ("", "", {}),
+        ("Fjord item 0 30 ml, navy", "kind 0", {"price": 9.5}),
     ]
-    for product, fields in zip(about.values(), map(ABLATIONS.get, (f"ours{name}" for name in about)), strict=True):
-        settings = reward.Config(data=scenes, clicks=scenes, out=tmp_path, **fields)
-        trained_on = samples.words(samples.product_of(shelf.scenes[0].product), settings, Random(0))
-        assert instruct(product, of="siamese") == trained_on
-    picture = shelf.scenes[0].image()
-    assert (rewards.seen(picture, ABLATIONS["ours, image blanked"]) == GREY).all()
-    assert rewards.seen(picture, ABLATIONS["ours"]) is picture
+    picture = scene.image()
+    assert all(np.array_equal(kept[system][1][0], picture) for system in list(kept)[:3])
+    assert all((one == GREY).all() for one in kept["ours, image blanked"][1])
 
 
 def test_each_ablation_differs_in_one_thing():
-    known = {"ours, joint, both orders"}  # the table's docstring says in what else
+    known = {"ours, joint, both orders", THIRTY_TWO}  # the table's docstring says in what else
     for name, reference in REFERENCES.items():
         one, other = ABLATIONS[name], ABLATIONS[reference]
         changed = [field for field in {**one, **other} if one.get(field) != other.get(field)]
         assert (len(changed) == 1) != (name in known), (name, changed)
+
+
+def test_a_step_of_heads_alone_draws_four_times_the_pictures_but_in_one_row():
+    of_the_study = {"impressions", "nouns"}
+    for name, fields in ABLATIONS.items():
+        own = {field: value for field, value in fields.items() if field not in of_the_study}
+        products, pictures = reward.Config(data=Path(), clicks=Path(), out=Path(), **own).drawn
+        many = fields.get("tune") == "heads" and name != THIRTY_TWO
+        assert products * pictures == (128 if many else 32), name
 
 
 def test_a_named_backbone_takes_the_place_of_a_tower_trained_here(scenes: Path, tmp_path: Path, monkeypatch):
@@ -180,15 +203,19 @@ def test_other_shops_count_what_their_shoppers_like(scenes: Path, tmp_path: Path
 
 
 def test_systems_choose_among_the_rates_and_heads_alone_have_their_own(scenes: Path, tmp_path: Path, monkeypatch):
-    shelf, rates = shelf_of(toy(scenes, tmp_path, lrs=(1e-4, 5e-4))), []
+    shelf, rates, own = shelf_of(toy(scenes, tmp_path, lrs=(1e-4, 5e-4))), [], reward_baselines.CNN_RATES
     right = shelf.world.ctr(shelf.ads)
     monkeypatch.setattr(rewards, "_train", lambda *about: rates.append(about[-1]) or right * (about[-1] - 2e-4))
     assert rewards.trained(shelf, "published")[1] == 5e-4 and rates == [1e-4, 5e-4]
     assert rewards.trained(shelf, "ours")[1] == 0.0 and rates[2:] == [0.0], "nothing to choose"
+    monkeypatch.setattr(reward_baselines, "_train_cnn", lambda shelf, lr: right * (lr - 3e-3))
+    cells = [rewards.fill(shelf, system) for system in ("published", "ours", "cnn")]
+    assert [(cell["chosen"], cell["rates"]) for cell in cells] == [(5e-4, (1e-4, 5e-4)), (0.0, ()), (own[-1], own)]
 
 
-def test_statistics_and_cnn_learn_the_training_products(scenes: Path, tmp_path: Path):
-    shelf = shelf_of(toy(scenes, tmp_path, impressions=20_000, steps=60, lrs=(3e-3,)))
+def test_statistics_and_cnn_learn_the_training_products(scenes: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(reward_baselines, "CNN_RATES", (3e-3,))
+    shelf = shelf_of(toy(scenes, tmp_path, impressions=20_000, steps=60))
     for fit in (reward_baselines.statistics, reward_baselines.cnn):
         utility, _ = fit(shelf)
         assert accuracy(shelf, utility, "train") > 0.7, fit.__name__
@@ -210,6 +237,59 @@ def test_nouns_leave_brand_amount_and_colour_out(scenes: Path, tmp_path: Path):
     kept = rewards.without_held_out_nouns(shelf, shelf.log(800)).read_text()
     for ad, part in zip(shelf.ads, shelf.part, strict=True):
         assert (f",{ad.id}," in kept) == (part != "train" or not has_held_out_noun(shelf, ad))
+
+
+def keep(shelf: Shelf, system: str, utility: np.ndarray, **fields) -> None:
+    path = cell_path(shelf.config, shelf.seed, system)
+    path.parent.mkdir(exist_ok=True)
+    cell = {"system": system, "seed": shelf.seed, "chosen": 0.0, "seconds": 0.0, "utility": utility.tolist()}
+    path.write_text(json.dumps(cell | fields))
+
+
+def test_a_judge_that_knows_the_truth_and_one_that_turns_it_round(scenes: Path, tmp_path: Path):
+    shelf = shelf_of(toy(scenes, tmp_path))
+    painted = [n % EACH == 0 or n // EACH % 2 == 1 and n % EACH == 1 for n in range(len(shelf.ads))]
+    marked = [replace(s, archive="painted-00.tar") if p else s for s, p in zip(shelf.scenes, painted, strict=True)]
+    shelf = replace(shelf, scenes=marked)
+    ctr = shelf.world.ctr(shelf.ads)
+    for system, sign in (("ours", 1), ("published", -1)):
+        keep(shelf, system, sign * np.log(ctr))
+    knows, turned = (judge(shelf.config, [shelf], system) for system in ("ours", "published"))
+    first, second, observed = observed_pairs(shelf, "test")
+    tied, better = observed == 0.5, ctr[first] > ctr[second]
+    assert knows.order.tolist() == better.tolist() and 0 < better.mean() < 1
+    assert knows.most.tolist() == np.where(tied, 0.5, better == (observed == 1)).tolist() == knows.right.tolist()
+    assert turned.most.tolist() == knows.most.tolist() == (1 - turned.right).tolist() and knows.most.mean() > 0.5
+    assert ((knows.chance > 0.5) == better).all() and ((turned.chance > 0.5) != better).all()
+    assert knows.ratio == pytest.approx(np.exp(np.abs(np.log(ctr[first]) - np.log(ctr[second]))))
+    assert set(knows.tau) == {1.0} and set(turned.tau) == {-1.0} and len(knows.tau) == len(set(knows.owner))
+    assert knows.ndcg == pytest.approx(np.ones(len(knows.tau))) and max(turned.ndcg) < 1
+    counts = [painted[a] + painted[b] for a, b in zip(first, second, strict=True)]
+    assert knows.painted.tolist() == counts and set(counts) == {0, 1, 2}
+
+
+def test_the_tables_say_which_learning_rates_were_chosen_of_which(scenes: Path, tmp_path: Path):
+    config = toy(scenes, tmp_path, worlds=2, systems=("cnn", "published", "ours", THIRTY_TWO, "ours, whole network"))
+    shelves = [replace(shelf_of(config), seed=seed) for seed in (160, 161)]
+    for shelf, of_cnn, of_published in zip(shelves, ([5e-4, 2e-3, 5e-3], None), ([1e-4, 5e-4], [5e-4]), strict=True):
+        utility = np.zeros(len(shelf.ads))
+        keep(shelf, "cnn", utility, chosen=2e-3, **({"rates": of_cnn} if of_cnn else {}))
+        keep(shelf, "published", utility, chosen=5e-4, rates=of_published)
+        keep(shelf, "ours", utility, rates=[])
+        keep(shelf, THIRTY_TWO, utility)
+        keep(shelf, "ours, whole network", utility, chosen=5e-4, rates=[5e-4])
+    lines = tables(config, shelves)
+    assert [line for line in lines if isinstance(line, str)] == [
+        "cnn: learning rate 0.002 in w160 (of 0.0005, 0.002, 0.005), 0.002 in w161 (of rates that were not kept)",
+        "published: learning rate 0.0005 in w160 (of 0.0001, 0.0005, at the edge of those tried), "
+        "0.0005 in w161 (of 0.0005)",
+    ]
+    held = [name for name in estimates(lines) if " less " in name and name.endswith("pair accuracy")]
+    assert [name.removesuffix(": pair accuracy") for name in held] == [
+        "ours less published",
+        f"{THIRTY_TWO} less published",
+        f"{THIRTY_TWO} less ours",
+    ]
 
 
 def judged(right: list[float]) -> Judged:

@@ -1,8 +1,9 @@
 """Why one picture is judged above another, from the judge's own behaviour: counterfactual edits of measured qualities.
 
-Each picture is edited so that one quality becomes the mean of the product's other pictures, and judged again. What its
-utility loses by that is what the quality did for it: above 0 the quality lifts it, below 0 it lowers it. Only pixels
-and the judge are asked, whatever the judge is.
+Each picture is edited so that one quality becomes the mean of the product's other pictures, and judged beside its edits
+alone, since to a judge that compares, utility depends on all that are judged with it. By how much the picture beats an
+edit is what the quality did for it: above 0 the quality lifts it, below 0 it lowers it. Only pixels and the judge are
+asked, whatever the judge is.
 """
 
 from __future__ import annotations
@@ -65,15 +66,19 @@ def explain(
     labs = [_to_lab(picture) for picture in pictures]
     values = np.array([[quality.measure(lab) for quality in QUALITIES] for lab in labs])
     others = (values.sum(0) - values) / (len(values) - 1)
-    edited = [
-        _to_rgb(_bring_to(lab, quality, target))
-        for lab, row in zip(labs[:first], others[:first], strict=True)
-        for quality, target in zip(QUALITIES, row, strict=True)
+    lost = [
+        _lost(picture, [_to_rgb(_bring_to(lab, *aim)) for aim in zip(QUALITIES, targets, strict=True)], judge)
+        for picture, lab, targets in zip(pictures[:first], labs[:first], others[:first], strict=True)
     ]
-    wanted = pictures[:first]
-    utility = np.asarray(judge([*wanted, *edited]), np.float64)
-    lost = utility[: len(wanted), None] - utility[len(wanted) :].reshape(len(wanted), -1)
     return [_reasons(*rows) for rows in zip(values[:first], others[:first], lost, strict=True)]
+
+
+def _lost(
+    picture: Pixels, edited: Sequence[Pixels], judge: Callable[[Sequence[Pixels]], Sequence[float]]
+) -> NDArray[np.float64]:
+    """f64[Q]: by how many logits `picture` beats each of its edits."""
+    utility = np.asarray(judge([picture, *edited]), np.float64)
+    return utility[0] - utility[1:]
 
 
 def _reasons(values: NDArray[np.float64], others: NDArray[np.float64], effects: NDArray[np.float64]) -> list[Reason]:

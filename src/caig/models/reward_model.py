@@ -98,9 +98,9 @@ class Calibration:
 class RewardNetwork(nn.Module):
     """A multimodal language model with heads on its last token's hidden state.
 
-    Siamese: `utility` is an ensemble of `members`, each trained on products weighted at random, whose spread tells how
-    sure their mean is. Relative log CTR is the utility times exp(`log_slope`), which is learned: one output for both
-    losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
+    Siamese: `utility` is an ensemble of `members`, each trained on products weighted at random; the mean of their
+    probabilities tells how sure a pair's order is. Relative log CTR is the utility times exp(`log_slope`), which is
+    learned: one output for both losses, so that the two rankings cannot differ. Joint: the paper's two Linear(d, 2).
     """
 
     def __init__(self, backbone: Any, width: int, *, form: Form = "siamese", members: int = 1) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caig.evaluation.metrics import agreement, bootstrap, calibration_gaps, kendall_tau, mean, way
 from caig.evaluation.ranking import ndcg
-from caig.studies.reward_systems import ABLATIONS, NEW_NOUNS, REFERENCES
+from caig.studies.reward_systems import ABLATIONS, NEW_NOUNS, REFERENCES, THIRTY_TWO
 from caig.studies.rewards import (
     Config,
     Shelf,
@@ -48,9 +49,12 @@ def tables(config: Config, shelves: Sequence[Shelf]) -> list[Estimate | str]:
     found = {system: own for system, own in judged.items() if own is not None}
     lines: list[Estimate | str] = []
     for system, own in found.items():
-        lines += ladder(system, own)
-    if {"ours", "published"} <= found.keys():
-        lines.append(difference("ours less published", found["ours"], found["published"]))
+        lines += [*ladder(system, own), *rates_taken(config, shelves, system)]
+    lines += [
+        difference(f"{name} less published", found[name], found["published"])
+        for name in ("ours", THIRTY_TWO)
+        if {name, "published"} <= found.keys()
+    ]
     lines += [
         difference(f"{name} less {reference}", found[name], found[reference])
         for name, reference in REFERENCES.items()
@@ -114,6 +118,22 @@ def ladder(system: str, own: Judged) -> list[Estimate]:
         mean(f"{system}: Kendall tau per product, true CTR", own.tau, own.product),
         mean(f"{system}: NDCG per product, true CTR", own.ndcg, own.product),
     ]
+
+
+def rates_taken(config: Config, shelves: Sequence[Shelf], system: str) -> list[str]:
+    """One line on the learning rate that each world took and of which, where more than one was tried in all."""
+    cells = [cell for shelf in shelves if (cell := read_cell(config, shelf.seed, system))]
+    if len({rate for cell in cells for rate in cell.get("rates", [])}) < 2:
+        return []
+    taken = (f"{cell['chosen']:g} in w{cell['seed']} ({_tried(cell)})" for cell in cells)
+    return [f"{system}: learning rate {', '.join(taken)}"]
+
+
+def _tried(cell: Mapping[str, Any]) -> str:
+    rates = cell.get("rates", [])
+    at_edge = len(rates) > 1 and cell["chosen"] in (min(rates), max(rates))
+    listed = ", ".join(f"{rate:g}" for rate in rates) or "rates that were not kept"
+    return f"of {listed}{', at the edge of those tried' if at_edge else ''}"
 
 
 def difference(name: str, one: Judged, other: Judged) -> Estimate:

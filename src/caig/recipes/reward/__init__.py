@@ -2,11 +2,15 @@
 
 Differs from the paper: pictures are judged one at a time (siamese) in place of two in one sequence; labels are soft,
 P(first truly better | counts) with a prior fitted to the log, in place of a filter on impressions and ratio; CTR is
-regressed as the likelihood of which of a product's pictures each click fell on. Preset `caig-published` is the paper's
-recipe. A fresh tower learns to see first (`tower.py`). Learns from the log and its pictures alone: true CTRs of a
-simulation serve to judge it afterwards. And other shops' logs, where there are any, teach it what shoppers look at
-(`shops.py`). Every random draw comes from (seed, step), so a resumed run equals an uncut one, and the processes of
-`accelerate launch` share each step's sequences.
+regressed as the likelihood of which of a product's pictures each click fell on. A fresh tower learns to see first
+(`tower.py`). Learns from the log and its pictures alone: true CTRs of a simulation serve to judge it afterwards. And
+other shops' logs, where there are any, teach it what shoppers look at (`shops.py`). Every random draw comes from (seed,
+step), so a resumed run equals an uncut one, and the processes of `accelerate launch` share each step's sequences.
+
+Preset `caig-published` has the paper's form, labels, filter and weights of the losses. It still differs in that L_Point
+is the squared error of log CTRs, centred within the pair and weighted by their precision, not that of CTRs; in that two
+pictures enter in two slots (`--layout left-right`: in one picture, as published); and in that a trained model judges
+each pair in both orders.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from caig.errors import InputError
+from caig.recipes.presets import with_preset
 from caig.seeding import seed_for
 
 if TYPE_CHECKING:
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 VALIDATION_BATCHES = 8
 WARMUP = 40  # steps
 # What changes no weight: one run may go on under another of these.
-FREE = {"out", "truth", "device", "threads", "workers", "checkpointing", "checkpoint_every"}
+FREE = {"out", "preset", "truth", "device", "threads", "workers", "checkpointing", "checkpoint_every"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,10 @@ class Config:
     """Click log, a file or folder in any shape that caig.data.clicks reads."""
     out: Path
     """Run folder: checkpoints, logs, rejected rows and, in `model`, the exported checkpoint."""
+    preset: Literal["", "caig-published"] = ""
+    """caig-published: joint, each pair in one order, at random; hard labels of pairs with more than 1,000 impressions
+    each and CTRs 1.05 to 1.2 times as high; 16 products a step, 2 pictures of each; point weight 0.5. A setting that is
+    given, and is not the default, stays as given."""
     catalog: Path | None = None
     """Catalogue with the products' titles and attributes."""
     truth: Path | None = None
@@ -50,7 +59,8 @@ class Config:
     """What the log is. Say "click log" only if real people clicked: every CTR predicted later carries this word."""
     backbone: str = "fresh"
     """fresh, or a checkpoint to start from: embedded (the reward model that ships), a folder or owner/name; any
-    image-text-to-text model of transformers."""
+    image-text-to-text model of transformers. It sees squares of its vision tower's side, 128 pixels if fresh or
+    embedded, and of 448 where that takes any size: finer detail is not judged."""
     heads: Literal["new", "kept"] = "new"
     """kept: go on with the heads of the backbone, which is a reward model of this form and as many members. new: of a
     siamese reward model's heads only the tastes are kept."""
@@ -79,8 +89,9 @@ class Config:
     tower_batch: int = 32
     """Pictures of such a step."""
     shops: Path | None = None
-    """Folder with a click log of each of two or more other shops, whose pictures lie in `data` too: a siamese backbone
-    learns from them what shoppers look at, a fresh one after the tower, a reward model on top of what it knows."""
+    """Folder with a click log of each of two or more other shops, a file or a folder each, whose pictures lie in `data`
+    too: a siamese backbone learns from them what shoppers look at, a fresh one after the tower, a reward model on top
+    of what it knows."""
     shop_steps: int = 3000
     shop_products: int = 6
     """Products of such a step, eight pictures each."""
@@ -93,7 +104,7 @@ class Config:
     pictures: int | None = None
     """Pictures per product and step; every pair of them is compared. None: 4; 8 where the heads alone learn."""
     members: int = 5
-    """Siamese: heads of the ensemble that tells how sure the mean is."""
+    """Siamese: heads of the ensemble. The mean of their probabilities tells how sure a pair's order is."""
     lr: float = 1e-4
     """Of the backbone. Larger ones learn the training pictures by heart (docs/LOG.md)."""
     head_lr: float | None = None
@@ -109,11 +120,13 @@ class Config:
     """Weight of how unlike other shops' tastes the heads are, where those are known, in nats a click too: as large as
     `point_weight`, the two are minus the log posterior."""
     attribute_dropout: float = 0.2
-    """Share of a product's attributes left out of its words; 1: none are told."""
+    """Share of a product's attributes left out of its words; 1: neither they nor the category are told, in
+    judgement either. With tune heads nothing but 1 has an effect."""
     patch_dropout: float = 0.0
     """Share of a picture's tokens that a step does without; not with tune full or heads."""
     without: tuple[Literal["title", "image"], ...] = ()
-    """What the model is not to see, ever: its title, or the picture (all grey). For ablations."""
+    """What the model is not to see, in judgement either: the product's title, or the picture (all grey). A fresh tower
+    is shown everything while it learns to see. For ablations."""
     seed: int = 0
     device: str | None = None
     """cpu, cuda, cuda:1 …; None: a GPU when there is one."""
@@ -159,7 +172,7 @@ class Config:
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "siamese": {},
+    "": {},
     "caig-published": {  # labels and loss weights from the paper's public code
         "form": "joint",
         "both_orders": False,
@@ -184,6 +197,7 @@ def run(config: Config) -> Path:
     from caig.recipes.sharding import Shards, clip_gradients, save_whole, shards_of
     from caig.recipes.training import Log, cosine_with_warmup, load_checkpoint
 
+    config = with_preset(config, PRESETS)
     torch.set_num_threads(config.threads)
     accelerator = join_processes(config.device, shards=True)
     network, processor, side = build(config)
@@ -227,7 +241,6 @@ def run(config: Config) -> Path:
             log.write(step=step + 1, validation_loss=validation_loss(network, eyes, samples.validation, config))
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             save_whole(path, {**state, "seconds": seconds + time.monotonic() - started}, accelerator)
-
     shards.join()
     if accelerator.is_main_process:
         export(config, network, processor, samples, truth, seconds=seconds + time.monotonic() - started)

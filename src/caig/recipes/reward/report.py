@@ -61,16 +61,13 @@ class Judged:
         return np.array([score.utility for score in self.scores])
 
     def doubt(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-        """f64[P]: how unsure the ensemble is of each pair's order: spread of the members' margins over their mean's
-        size.
-
-        Without an ensemble, minus the margin's size.
-        """
-        members = np.array([score.members for score in self.scores]).reshape(len(self.scores), -1)
+        """f64[P], 0 to 1/2: the chance that each pair's likelier order is wrong, as the ensemble's mean probability has
+        it (Lakshminarayanan et al. 2017); a score without members is its own only one."""
+        members = np.array([score.members or (score.utility,) for score in self.scores])
         margin = members[first] - members[second]
-        if members.shape[1] < 2:
-            return -np.abs(self.utility[first] - self.utility[second])
-        return margin.std(1) / np.maximum(np.abs(margin.mean(1)), 1e-9)
+        # Each side's sigmoids for themselves, since 1 - p would tie all pairs that are nearly certain.
+        lost, won = (np.exp(-np.logaddexp(0, side)).mean(1) for side in (margin, -margin))
+        return np.minimum(lost, won)
 
 
 def export(
@@ -285,7 +282,7 @@ def measure(judged: Sequence[Judged], truth: Mapping[str, float] | None) -> list
 
 
 def risk_at(coverage: float) -> Callable[[Floats, Floats], float]:
-    """Error rate among that share of the pairs of which the ensemble is surest, of (doubt, right) f64[P] each."""
+    """Error rate among that share of the pairs that are least in doubt, of (doubt, right) f64[P] each."""
     return lambda doubt, right: float(risk_coverage(doubt, right, [coverage])[0])
 
 

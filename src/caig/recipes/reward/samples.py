@@ -32,6 +32,7 @@ from caig.errors import CatalogError, ImageError
 from caig.models.mllm import BackboneSize
 from caig.models.reward_model import letterbox
 from caig.recipes.reward import Config
+from caig.recipes.reward.showing import perhaps_mirrored, withheld, words
 from caig.seeding import seed_for
 from caig.types import Pixels, Product
 
@@ -138,7 +139,8 @@ class Batch:
 
 
 def read_samples(config: Config, side: int) -> Samples:
-    """Read log, products and pictures; what cannot be used is listed in `out`/rejected.jsonl, and counted.
+    """Read log, products and pictures, less what `config` withholds; what cannot be used is listed in
+    `out`/rejected.jsonl, and counted.
 
     Raises:
         CatalogError: the log or the catalogue is broken, or no training product has two usable pictures.
@@ -153,7 +155,14 @@ def read_samples(config: Config, side: int) -> Samples:
             got="none",
             next_step=f"See {config.out / 'rejected.jsonl'}.",
         )
-    return samples
+    parts = {part: [seen_of(p, config) for p in getattr(samples, part)] for part in ("train", "validation", "test")}
+    return replace(samples, **parts)
+
+
+def seen_of(known: ProductClicks, config: Config) -> ProductClicks:
+    """`known` as the model sees it; see `withheld`."""
+    product, pictures = withheld(known.product, known.pictures, config)
+    return replace(known, product=product, pictures=pictures)
 
 
 def read_log(data: Path, parts: Sequence[Path], catalog: Path | None, side: int) -> Samples:
@@ -374,23 +383,6 @@ def _read_picture(name: str, folders: Sequence[Path], archives: Archives) -> Pix
         raise ImageError(
             name, expected="a picture in the archive", got=f"{type(error).__name__}", next_step="Check its name."
         ) from error
-
-
-def words(product: Product, config: Config, rng: Random) -> str:
-    """The product in one of the questions, some of its attributes left out; where the heads alone learn, in the first
-    and with all of them, or none; see `Config`."""
-    withheld = set(config.without) & {"title"}
-    if config.tune == "heads":
-        none = {"category", *product.attributes} if config.attribute_dropout == 1.0 else set()
-        return instruct(product, of=config.form, without=withheld | none)
-    dropped = {name for name in ("category", *product.attributes) if rng.random() < config.attribute_dropout}
-    question = rng.randrange(len(QUESTIONS[config.form]))
-    return instruct(product, question, of=config.form, without=dropped | withheld)
-
-
-def perhaps_mirrored(picture: Pixels, rng: Random) -> Pixels:
-    """`picture` or its mirror image."""
-    return np.ascontiguousarray(picture[:, ::-1]) if rng.random() < 0.5 else picture
 
 
 def _reject(reason: str, creatives: Sequence[str]) -> list[Rejection]:

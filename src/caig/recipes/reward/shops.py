@@ -33,7 +33,8 @@ from caig.models.utility import Utility
 from caig.preference.losses import click_share_error
 from caig.recipes.processes import copy_first, join_processes
 from caig.recipes.reward import keep_to
-from caig.recipes.reward.samples import perhaps_mirrored, read_part, read_titles, words
+from caig.recipes.reward.samples import read_part, read_titles
+from caig.recipes.reward.showing import perhaps_mirrored, withheld, words
 from caig.recipes.reward.tower import Seen, describing, description_losses, read_views, see_views, weighed
 from caig.recipes.training import Log, cosine_with_warmup, drawn_ahead, load_checkpoint, mean_loss, save_checkpoint
 from caig.seeding import seed_for
@@ -106,11 +107,11 @@ class Lesson(nn.Module):
 
 
 def logs_of(shops: Path) -> list[Path]:
-    """A log a shop, in order of their names; InputError below two: one says nothing of how shops differ, and a new
-    shop's heads could not move."""
-    logs = sorted(table_files(shops))
+    """A log a shop, in order of their names: the tables in `shops`, and each folder in it that holds some, dated ones
+    too. InputError below two: one says nothing of how shops differ, and a new shop's heads could not move."""
+    logs = sorted({shops / file.relative_to(shops).parts[0] for file in table_files(shops)})
     if len(logs) < 2:
-        hint = "Name a folder with more, or leave out --shops."
+        hint = "Name a folder with a file or folder of each, or leave out --shops."
         raise InputError(str(shops), expected="click logs of two shops or more", got=str(len(logs)), next_step=hint)
     return logs
 
@@ -228,7 +229,8 @@ def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, S
         counts[:, rows, k] = np.array([(one.clicks, one.impressions) for _, one in own]).T
     kinds = {name: k for k, name in enumerate(categories_of(titles))}
     category = np.array([kinds[category_key(titles[product].category)] for product, *_ in keys])
-    shelves = {part: _shelf(keys, counts, category, titles, pictures, part) for part in ("train", "validation")}
+    seen = [withheld(titles[product], [pictures[image]], config) for product, _, image in keys]
+    shelves = {part: _shelf(keys, counts, category, seen, part) for part in ("train", "validation")}
     if not shelves["train"].rows:
         hint = "Name logs whose pictures lie in --data."
         expected, got = "a training product with two pictures that can be read", f"{len(pictures)} pictures in all"
@@ -237,16 +239,19 @@ def read_shelves(config: Config, logs: Sequence[Path], side: int) -> dict[str, S
 
 
 def _shelf(
-    keys: Sequence[tuple[str, str, str]], counts: Any, category: Any, titles: Any, pictures: Any, part: str
+    keys: Sequence[tuple[str, str, str]],
+    counts: Any,
+    category: Any,
+    seen: Sequence[tuple[Product, tuple[Pixels, ...]]],
+    part: str,
 ) -> Shelf:
     kept = [row for row, (product, *_) in enumerate(keys) if split(product) == part]
-    owners = [keys[row][0] for row in kept]
     groups: dict[str, list[int]] = {}
-    for row, owner in enumerate(owners):
-        groups.setdefault(owner, []).append(row)
+    for row, own in enumerate(kept):
+        groups.setdefault(keys[own][0], []).append(row)
     return Shelf(
-        products=[titles[owner] for owner in owners],
-        pictures=[pictures[keys[row][2]] for row in kept],
+        products=[seen[row][0] for row in kept],
+        pictures=[picture for row in kept for picture in seen[row][1]],
         clicks=torch.from_numpy(counts[0, kept]),
         impressions=torch.from_numpy(counts[1, kept]),
         category=torch.from_numpy(category[kept]),

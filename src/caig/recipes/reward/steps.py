@@ -7,13 +7,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from caig.errors import InputError
 from caig.models.mllm import PictureFeatures, encode, see_alone, with_features
-from caig.models.reward_model import GREY, RewardNetwork, together
+from caig.models.reward_model import RewardNetwork, together
 from caig.preference.losses import centred_log_ctr_error, click_share_error, pairwise_cross_entropy
 from caig.recipes.processes import is_sharded, own_rows, whole
 from caig.recipes.reward.samples import Batch
@@ -68,7 +67,7 @@ class Eyes:
 
     def __init__(self, network: RewardNetwork, processor: Any, config: Config, accelerator: Any = None) -> None:
         self.network, self.processor, self.accelerator = network, processor, accelerator
-        self.layout, self.blank = config.layout, "image" in config.without
+        self.layout = config.layout
         self.knows = config.tune == "heads" and not is_sharded()  # else each process has to run the layers as often
         self.keeps = config.tune != "full" and not self.knows
         self.seen: dict[tuple[int, ...], PictureFeatures] = {}
@@ -100,7 +99,6 @@ class Eyes:
     def _read(
         self, texts: Sequence[str], rows: Sequence[Sequence[Pixels]], dropout: float, seeds: Sequence[int]
     ) -> Any:
-        rows = [[np.full_like(picture, GREY) for picture in row] for row in rows] if self.blank else rows
         rows = [row if len(row) == 1 else together(*row, self.layout) for row in rows]
         inputs = encode(self.processor, texts, rows, self.network.backbone.device)
         if not self.keeps:
