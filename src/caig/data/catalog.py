@@ -251,7 +251,7 @@ def _file(row: Row, columns: Mapping[str, str], field: str, root: Path) -> Path 
     path = Path(os.path.normpath(root / text))
     if not path.is_relative_to(os.path.normpath(root)):
         where = f"{field}: expected a path inside {root}, got {text}."
-        raise _RowFault(f"{where} Move the file there, or name its folder with --image-root.")
+        raise _RowFault(f"{where} Move the file there; caig generate also takes its folder as --image-root.")
     if not os.path.isfile(path):  # Path.is_file raises for names that are too long
         raise _RowFault(f"{field}: expected a file, got {text}, which does not exist. Correct the path.")
     return path
