@@ -125,8 +125,8 @@ def test_images_may_lie_in_another_folder(shop: Path, tmp_path_factory: pytest.T
     path = write(feeds, "p.csv", f"id,title,image\na,A,wine.png\nb,B,{shop}/wine.png\n")
     assert [product.image for product in read_catalog(path, root=shop).products] == [shop / "wine.png"] * 2
     outside = (
-        f"image: expected a path inside {feeds}, got {shop}/wine.png. Move the file there, or name its folder "
-        "with --image-root."
+        f"image: expected a path inside {feeds}, got {shop}/wine.png. Move the file there; caig generate also "
+        "takes its folder as --image-root."
     )
     assert reasons(read_catalog(path))[2] == outside
 
@@ -159,8 +159,8 @@ def test_a_path_that_climbs_out_is_rejected(shop: Path) -> None:
     (shop / "feed").mkdir()
     path = write(shop / "feed", "p.csv", "id,title,image\nw1,Wine,../wine.png\n")
     assert read_catalog(path).rejected[0].reason == (
-        f"image: expected a path inside {shop / 'feed'}, got ../wine.png. Move the file there, or name its folder with "
-        "--image-root."
+        f"image: expected a path inside {shop / 'feed'}, got ../wine.png. Move the file there; caig generate also "
+        "takes its folder as --image-root."
     )
 
 
