@@ -126,8 +126,9 @@ class Config:
     """Guard: share of the pre-trained model's entropy of settings within a category that must be left. The nearer the
     entropy comes to it, the less counts what a setting is worth to all products of a category: nothing at 0.05 above
     it, and below that the opposite; 0 leaves it free, as published. At most 0.9."""
-    min_distinct: float = 0.6
-    """Guard: share of its distinct-2 that must be left."""
+    min_distinct: float = 0.4
+    """Guard: share of its distinct-2 that must be left. Half of it goes where all shoppers like the same few lights, and
+    texts may still be as they should (docs/LOG.md)."""
     max_match_drop: float = 0.1
     """Guard: how far the match rate may fall."""
     max_guard_drop: float = 0.1
