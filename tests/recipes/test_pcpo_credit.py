@@ -53,7 +53,7 @@ BEFORE = {"kl": 0.0, "entropy": 2.0, "distinct_2": 0.5, "utility": 0.0, "match":
         ({}, None),
         ({"kl": 31.0}, "kl 31 is above 30"),
         ({"entropy": 1.5}, "entropy 1.5 is below 1.6"),
-        ({"distinct_2": 0.29}, "distinct_2 0.29 is below 0.3"),
+        ({"distinct_2": 0.19}, "distinct_2 0.19 is below 0.2"),
         ({"match": 0.49}, "match 0.49 is below 0.5"),
         ({"guard": 0.8}, "guard 0.8 is below 0.9"),
         ({"utility": -5.0}, None),
