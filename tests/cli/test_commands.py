@@ -223,6 +223,7 @@ def test_train_runs_the_recipe_with_its_config(caig, monkeypatch: pytest.MonkeyP
     for legs in (("--legs", "unet", "decoder"), ("--legs", "unet", "--legs", "decoder")):
         done = caig("train", "background", "--data", "d", *legs, "--out", "o", "--unet-batch", "3")
         assert (done.code, done.out, done.err) == (0, "o/model\n", "")
+    assert caig("train", "background", "--data", "d", "--legs", "--out", "o").code == 2, "none is no choice"
     assert seen == 2 * [background.Config(data=Path("d"), out=Path("o"), unet_batch=3, legs=("unet", "decoder"))]
 
 

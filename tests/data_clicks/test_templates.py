@@ -9,6 +9,11 @@ def test_title_attributes_and_question_in_order():
     assert instruct(WINE, 3) == f"{facts}. How well does this picture sell the product?"
 
 
+def test_a_caption_is_for_pre_training_and_never_told():
+    captioned = Product(id="p1", title="Orchard red wine", attributes={"caption": "an attic", "price": 12.5})
+    assert instruct(captioned).startswith("Orchard red wine (price: 12.5). ")
+
+
 def test_attributes_can_be_left_out():
     assert instruct(WINE, without={"category", "price", "tags"}) == f"Orchard red wine. {ABOUT_ONE[0]}"
 

@@ -171,6 +171,11 @@ def test_a_leg_goes_on_under_its_own_settings_only(data: Path, tmp_path: Path):
     reward.build(config(data, tmp_path))
     with pytest.raises(InputError, match="a run with other settings .shop_products: 3, now 2"):
         reward.build(config(data, tmp_path, shop_products=2))
+    log = data / "shops" / "third.csv"
+    log.write_text((data / "shops" / "bright.csv").read_text())
+    with pytest.raises(InputError, match=r"expected shops bright.csv, dark.csv, got bright.csv, dark.csv, third.csv"):
+        reward.build(config(data, tmp_path))
+    log.unlink()
 
 
 def test_a_reward_model_goes_on_from_what_it_knows(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

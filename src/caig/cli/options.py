@@ -192,7 +192,7 @@ def command_of(module: str, show: Callable[[Any], None] = print) -> Callable[...
         quiet()
         show(stage.run(config))
 
-    own = Parameter(name="*", negative_iterable=(), consume_multiple=True)  # --legs unet decoder, or --legs twice
+    own = Parameter(name="*", negative_iterable=(), consume_multiple=1)  # --legs unet decoder, or --legs twice
     command.__annotations__ = {"config": Annotated[stage.Config, own]}
     if all(field.default is not MISSING for field in fields(stage.Config)):
         command.__kwdefaults__ = {"config": stage.Config()}

@@ -99,9 +99,9 @@ def product_facts(title: str = "", category: str = "", attributes: Mapping[str, 
     """A product in words: `Oatly Oat Milk (category: oat milk; color: grey)`; what is empty is left out.
 
     Titles and attributes are cut at `LONGEST` characters, and marks of special tokens are taken out, so that a
-    catalogue's text can neither flood nor command the model.
+    catalogue's text can neither flood nor command the model. A `caption` tells what is to be written, and is left out.
     """
-    pairs = {"category": category, **(attributes or {})}
+    pairs = {"category": category, **(attributes or {})} | {"caption": ""}
     details = "; ".join(f"{key}: {_plain(value)}" for key, value in pairs.items() if value not in ("", None, [], ()))
     detail = f" ({_clean(details)})" if details else ""
     return (_clean(title) or UNKNOWN) + detail

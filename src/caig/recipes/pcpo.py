@@ -127,7 +127,7 @@ class Config:
     entropy comes to it, the less counts what a setting is worth to all products of a category: nothing at 0.05 above
     it, and below that the opposite; 0 leaves it free, as published. At most 0.9."""
     min_distinct: float = 0.4
-    """Guard: share of its distinct-2 that must be left. Half of it goes where all shoppers like the same few lights, and
+    """Guard: share of its distinct-2 that must be left. Half of it goes where shoppers agree on a few lights, and
     texts may still be as they should (docs/LOG.md)."""
     max_match_drop: float = 0.1
     """Guard: how far the match rate may fall."""
@@ -147,7 +147,7 @@ class Config:
         for name in ("rounds", "products", "corruptions", "epochs", "batch", "watch"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(name, expected="at least 1", got=str(value), next_step="Give 1 or more.")
-        if self.min_entropy > MOST_ENTROPY:
+        if not 0 <= self.min_entropy <= MOST_ENTROPY:
             hint = "What is asked of a run has to leave it room: 0.8 is the default."
             got = str(self.min_entropy)
             raise InputError("min_entropy", expected=f"0 to {MOST_ENTROPY}", got=got, next_step=hint)

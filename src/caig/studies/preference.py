@@ -139,8 +139,8 @@ def check_size(config: Config, shelf: Sequence[Product]) -> None:
 
 
 def training(config: Config, row: str, world: int, lr: float) -> Training:
-    """The row's settings: pictures and steps are the same for all of them. Guards belong to ours; they never object to
-    the others."""
+    """The row's settings: pictures and steps asked for are the same for all of them. Guards belong to ours, which they
+    may end sooner; they never object to the others."""
     from caig.recipes.pcpo import Config as Training
 
     out = config.out / f"runs/{world}/{row.replace(' ', '-')}-{lr:g}"

@@ -120,13 +120,14 @@ class Config:
     """Weight of how unlike other shops' tastes the heads are, where those are known, in nats a click too: as large as
     `point_weight`, the two are minus the log posterior."""
     attribute_dropout: float = 0.2
-    """Share of a product's attributes left out of its words; 1: neither they nor the category are told, in
-    judgement either. With tune heads nothing but 1 has an effect."""
+    """Share of a product's attributes left out of its words; 1: neither they nor the category are told, in this run's
+    calibration and metrics either, so that CTRs go by the global base rate. With tune heads nothing but 1 counts."""
     patch_dropout: float = 0.0
     """Share of a picture's tokens that a step does without; not with tune full or heads."""
     without: tuple[Literal["title", "image"], ...] = ()
-    """What the model is not to see, in judgement either: the product's title, or the picture (all grey). A fresh tower
-    is shown everything while it learns to see. For ablations."""
+    """What the model is not to see, in this run's calibration and metrics either: the product's title, or the picture
+    (all grey). A fresh tower is shown everything wherever it learns to see. For ablations: whoever loads the model
+    later shows it everything."""
     seed: int = 0
     device: str | None = None
     """cpu, cuda, cuda:1 …; None: a GPU when there is one."""
