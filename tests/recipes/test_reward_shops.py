@@ -173,7 +173,9 @@ def test_a_leg_goes_on_under_its_own_settings_only(data: Path, tmp_path: Path):
         reward.build(config(data, tmp_path, shop_products=2))
     log = data / "shops" / "third.csv"
     log.write_text((data / "shops" / "bright.csv").read_text())
-    with pytest.raises(InputError, match=r"expected shops bright.csv, dark.csv, got bright.csv, dark.csv, third.csv"):
+    with pytest.raises(
+        InputError, match=r"settings .shops: .'bright.csv', 'dark.csv'., now .'bright.csv', 'dark.csv', 'third.csv'"
+    ):
         reward.build(config(data, tmp_path))
     log.unlink()
 

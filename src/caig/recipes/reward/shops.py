@@ -36,6 +36,7 @@ from caig.recipes.reward import keep_to
 from caig.recipes.reward.samples import read_part, read_titles
 from caig.recipes.reward.showing import perhaps_mirrored, withheld, words
 from caig.recipes.reward.tower import Seen, describing, description_losses, read_views, see_views, weighed
+from caig.recipes.store import settle
 from caig.recipes.training import Log, cosine_with_warmup, drawn_ahead, load_checkpoint, mean_loss, save_checkpoint
 from caig.seeding import seed_for
 from caig.types import Pixels, Product
@@ -116,14 +117,6 @@ def logs_of(shops: Path) -> list[Path]:
     return logs
 
 
-def check_shops(config: Config, begun_with: Sequence[str], logs: Sequence[Path]) -> None:
-    """InputError unless a leg's shops are those that it was begun with: each has weights of its own."""
-    if list(begun_with) != (names := [log.name for log in logs]):
-        hint = "Name a fresh --out, or the shops that the run was begun with."
-        expected, got = f"shops {', '.join(begun_with)}", ", ".join(names)
-        raise InputError(str(config.shops), expected=expected, got=got, next_step=hint)
-
-
 def train_on_shops(config: Config, logs: Sequence[Path], network: RewardNetwork, processor: Any, side: int) -> None:
     """Train backbone and tastes for `config.shop_steps` on other shops' `logs`; goes on where it was cut.
 
@@ -132,12 +125,13 @@ def train_on_shops(config: Config, logs: Sequence[Path], network: RewardNetwork,
     accelerator, path = join_processes(config.device, shards=True), config.out / "shops.pt"
     log = Log(config.out / "shops.jsonl", silent=not accelerator.is_main_process)
     keep_to(config, accelerator)
+    own = {"shops": [one.name for one in logs]}  # each has weights of its own
+    settle(config.out / "shops.json", own, write=accelerator.is_main_process)
     lesson = Lesson(config, network, len(logs))
     optimizer = torch.optim.AdamW(lesson.learning(), weight_decay=config.weight_decay)
     learning = [weight for group in optimizer.param_groups for weight in group["params"]]
     start = 0
     if state := load_checkpoint(path):
-        check_shops(config, state["shops"], logs)
         lesson.load_state_dict(state["weights"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
@@ -166,7 +160,7 @@ def train_on_shops(config: Config, logs: Sequence[Path], network: RewardNetwork,
             log.write(step=step + 1, loss=loss.item(), naming_loss=named.item(), validation_loss=held_out)
             state = {"weights": lesson.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             if accelerator.is_main_process:
-                save_checkpoint(path, {**state, "shops": [one.name for one in logs]})
+                save_checkpoint(path, state)
     copy_first(network, accelerator)
     network.heads["utility"] = network.heads["utility"].taught(config.members)  # type: ignore[operator]
     network.knows_tastes = True
